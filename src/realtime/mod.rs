@@ -1,0 +1,3 @@
+//! Who is connected, and how a message reaches them.
+
+pub mod event;
