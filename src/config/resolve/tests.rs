@@ -104,7 +104,8 @@ fn empty_settings_are_not_set() {
 
 #[test]
 fn the_flavor_is_chosen_by_argument_then_setting_then_database() {
-    let table: [(Option<Flavor>, &[(&str, &str)], Flavor); 7] = [
+    type Case<'a> = (Option<Flavor>, &'a [(&'a str, &'a str)], Flavor);
+    let table: [Case<'_>; 7] = [
         (None, &[], Flavor::Full),
         (None, &[("HAPPY_SERVER_FLAVOR", "light")], Flavor::Light),
         (None, &[("HAPPIER_SERVER_FLAVOR", "light")], Flavor::Light),
@@ -123,7 +124,8 @@ fn the_flavor_is_chosen_by_argument_then_setting_then_database() {
 
 #[test]
 fn the_older_form_of_a_name_wins() {
-    let table: [(&[(&str, &str)], &str, usize); 4] = [
+    type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, usize);
+    let table: [Case<'_>; 4] = [
         (&[("HAPPY_INSTANCE_ID", "old")], "old", 0),
         (&[("HAPPIER_INSTANCE_ID", "new")], "new", 0),
         (&[("HAPPY_INSTANCE_ID", "same"), ("HAPPIER_INSTANCE_ID", "same")], "same", 0),
@@ -355,7 +357,8 @@ fn light_directories() {
 #[test]
 fn web_ui() {
     let ui = |directory: &str, prefix: &str| Some(Ui { directory: directory.into(), prefix: prefix.to_owned() });
-    let table: [(&[(&str, &str)], Option<Ui>); 8] = [
+    type Case<'a> = (&'a [(&'a str, &'a str)], Option<Ui>);
+    let table: [Case<'_>; 8] = [
         (&[], None),
         (&[("HAPPY_SERVER_UI_DIR", " /ui ")], ui("/ui", "")),
         (&[("HAPPY_SERVER_LIGHT_UI_DIR", "/old")], ui("/old", "")),
