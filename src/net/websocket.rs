@@ -58,9 +58,9 @@ pub enum Flow {
 /// Receives what a websocket reads.
 pub trait Receiver {
     fn text(&self, text: &str) -> Flow;
-    fn binary(&self, bytes: &[u8]) -> Flow;
+    fn binary(&self, bytes: &[u8]);
     /// Called once, when nothing more will come; not after [`Flow::Leave`].
-    fn ended(&self, violation: bool);
+    fn ended(&self);
     /// The connection leaves: everything needed to go on elsewhere.
     fn leave(&self, descriptor: io::Result<OwnedFd>, decoder: Decoder, unread: Vec<u8>);
 }
@@ -176,7 +176,7 @@ impl Channel {
                 Step::Over(verdict) => break verdict,
             }
         };
-        receiver.ended(matches!(verdict, Verdict::Violation(_)));
+        receiver.ended();
         match verdict {
             Verdict::Violation(code) => self.close(Some(code)),
             Verdict::PeerClosed(frame) => {
@@ -252,7 +252,10 @@ impl Channel {
                 // What arrives after our close frame is read and forgotten.
                 Ok(Some(_)) if self.state.get() != State::Open => Flow::Continue,
                 Ok(Some(Event::Text(text))) => receiver.text(text),
-                Ok(Some(Event::Binary(bytes))) => receiver.binary(bytes),
+                Ok(Some(Event::Binary(bytes))) => {
+                    receiver.binary(bytes);
+                    Flow::Continue
+                }
             };
             if flow == Flow::Leave {
                 return Step::Left(rest.to_vec());

@@ -6,6 +6,7 @@ use protocol::engineio::session::Session;
 use protocol::engineio::sid::Sid;
 use protocol::socketio::connection::Connection;
 
+use super::application::Admission;
 use super::home::Class;
 use crate::model::ids::{AccountId, SocketId};
 use crate::net::frame::Frame;
@@ -23,8 +24,8 @@ pub struct Socket {
     pub class: Class,
 }
 
-/// Answers a held poll: status 200 and the payload, or 400.
-pub type PollAnswer = futures_channel::oneshot::Sender<Result<Vec<u8>, ()>>;
+/// Answers a held poll with its payload.
+pub type PollAnswer = futures_channel::oneshot::Sender<Vec<u8>>;
 
 /// Kept apart, because an idle websocket needs none of it.
 #[derive(Default)]
@@ -45,8 +46,12 @@ pub struct Client {
     pub socket: Option<Box<Socket>>,
     /// When the timer wheel will look at this session next.
     pub timer_at: Millis,
+    /// Only such a session may move to another core.
+    pub opened_as_websocket: bool,
     /// Opened on another core, which keeps a tombstone for the `sid`.
     pub moved: bool,
+    /// About to move: who it will be there.
+    pub moving: Option<Box<Admission>>,
     /// To be ended with the turn, because it cannot take what it was sent.
     pub doomed: bool,
 }

@@ -6,18 +6,16 @@
 use std::any::Any;
 use std::borrow::Cow;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use protocol::engineio::handshake::{self, Query, Refusal};
 use protocol::engineio::session::{Session, Transport};
-use protocol::engineio::sid::Sid;
+use protocol::engineio::sid::{RANDOM_BYTES, Sid};
 use protocol::http::head::{Method, RequestHead};
 use protocol::websocket::handshake as upgrade;
 use protocol::websocket::message::Decoder;
 
-use super::client::Client;
 use super::hub::{Hub, Whereabouts};
 use super::message::{Message, Moved};
 use crate::net::fd;
@@ -62,15 +60,11 @@ fn refusal(refusal: Refusal) -> Response {
     respond(400, Some("application/json"), refusal.json().into_bytes())
 }
 
-/// A refused upgrade is answered in raw form and the connection closed (S-7).
-fn raw_refusal(refusal: Refusal) -> Outcome {
-    Outcome::Raw(handshake::raw_response(refusal.message()))
-}
-
 impl Hub {
     /// The core whose session a request names, if it is another one.
     fn other_core(&self, head: &RequestHead) -> Option<CoreId> {
-        let sid = Sid::parse(Query::parse(head.target()).sid()?)?;
+        let query = Query::parse(head.target());
+        let sid = Sid::parse(query.sid()?)?;
         let core = CoreId(sid.core());
         (core != self.core && core.index() < self.cores_len()).then_some(core)
     }
@@ -85,24 +79,19 @@ impl Hub {
             return Admission::Body { bytes_max, ticket: None };
         }
         let query = Query::parse(head.target());
-        let key = match query.sid().and_then(Sid::parse).map(|sid| self.find(sid)) {
-            Some(Some(Whereabouts::Here(key))) if query.transport() == Some(Transport::Polling) => key,
-            _ => return Admission::Body { bytes_max, ticket: None },
+        // Whatever else is wrong with the request, the checks of the handler say so.
+        let Ok(Target::Session(key)) = self.check(head, &query, false) else {
+            return Admission::Body { bytes_max, ticket: None };
         };
         if head.header("content-type") == Some("application/octet-stream") {
             // Binary bodies belong to an older revision of the protocol (S-11).
-            self.post_refused(key);
+            self.post_aborted(key);
             return Admission::Respond(Response { close: true, ..respond(400, None, Vec::new()) });
         }
-        match self.post_begun(key) {
-            Some(true) => {
-                let posting = Posting { hub: Rc::clone(self), key, received: false };
-                Admission::Body { bytes_max, ticket: Some(Box::new(posting)) }
-            }
-            Some(false) => Admission::Respond(respond(400, None, Vec::new())),
-            // Not on polling any more: the checks of the handler say so.
-            None => Admission::Body { bytes_max, ticket: None },
+        if !self.post_begun(key) {
+            return Admission::Respond(respond(400, None, Vec::new()));
         }
+        Admission::Body { bytes_max, ticket: Some(Box::new(Posting { hub: Rc::clone(self), key, received: false })) }
     }
 
     pub fn refuse_body(&self, ticket: Option<Box<dyn Any>>, refusal: BodyRefusal) -> Response {
@@ -151,11 +140,12 @@ impl Hub {
     ) -> Response {
         let query = Query::parse(head.target());
         let key = match self.check(head, &query, false) {
-            Ok(key) => key,
+            Ok(Target::Session(key)) => key,
+            Ok(Target::New) => return self.open_polling(head),
+            // A plain request on a session that moved: it is a websocket.
+            Ok(Target::Moved) => return refusal(Refusal::BadRequest),
             Err(reason) => return refusal(reason),
         };
-        let Some(key) = key else { return self.open_polling(head) };
-        self.run_timers(key);
         match head.method() {
             Method::Get => self.poll(key, head, liveness).await,
             Method::Post => {
@@ -171,26 +161,27 @@ impl Hub {
         }
     }
 
-    /// The checks of `spec/socketio.md` §3.3; `None` is a new session.
-    fn check(&self, head: &RequestHead, query: &Query<'_>, upgrade: bool) -> Result<Option<Key>, Refusal> {
+    /// The checks of `spec/socketio.md` §3.3, in their order.
+    fn check(&self, head: &RequestHead, query: &Query, upgrade: bool) -> Result<Target, Refusal> {
         let transport = query.transport().ok_or(Refusal::TransportUnknown)?;
         let Some(sid) = query.sid() else {
-            query.check_handshake(head.method() == Method::Get, upgrade)?;
-            return Ok(None);
+            query.check_open(transport, head.method() == Method::Get, upgrade)?;
+            return Ok(Target::New);
         };
-        match Sid::parse(sid).and_then(|sid| self.find(sid)) {
-            None => Err(Refusal::SessionUnknown),
-            Some(Whereabouts::Moved) => Err(Refusal::BadRequest),
-            Some(Whereabouts::Here(key)) => {
-                let sessions = self.sessions.borrow();
-                let client = sessions.get(key).ok_or(Refusal::SessionUnknown)?;
-                // A plain request on a websocket session would never be answered (S-15).
-                if !upgrade && (transport != Transport::Polling || client.engine.transport() != Transport::Polling) {
-                    return Err(Refusal::BadRequest);
-                }
-                Ok(Some(key))
-            }
+        let key = match Sid::parse(sid).and_then(|sid| self.find(sid)) {
+            None => return Err(Refusal::SessionUnknown),
+            Some(Whereabouts::Moved) => return Ok(Target::Moved),
+            Some(Whereabouts::Here(key)) => key,
+        };
+        // A session that has expired is not there any more, even if its timer has not been looked at yet.
+        self.run_timers(key);
+        let sessions = self.sessions.borrow();
+        let client = sessions.get(key).ok_or(Refusal::SessionUnknown)?;
+        // A plain request on a websocket session would never be answered in the reference (S-15).
+        if !upgrade && (transport, client.engine.transport()) != (Transport::Polling, Transport::Polling) {
+            return Err(Refusal::BadRequest);
         }
+        Ok(Target::Session(key))
     }
 
     pub(super) fn find(&self, sid: Sid) -> Option<Whereabouts> {
@@ -198,17 +189,15 @@ impl Hub {
     }
 
     fn new_sid(&self) -> Sid {
-        let mut random = [0; 15];
-        crate::crypto::random::fill(&mut random);
-        Sid::new(self.core.0, random)
+        Sid::new(self.core.0, crate::crypto::random::bytes::<RANDOM_BYTES>())
     }
 
     // ---- polling ------------------------------------------------------------------------------------------------
 
     fn open_polling(self: &Rc<Self>, head: &RequestHead) -> Response {
         let sid = self.new_sid();
-        let key = self.insert(sid, Transport::Polling, None, false);
-        self.arm(key);
+        let engine = Session::open(Transport::Polling, self.turn.now(), &self.settings.engine);
+        self.insert(sid, engine, None, false);
         let open = handshake::open_packet(&sid, Transport::Polling, &self.settings.engine);
         poll_response(head, open.into_bytes())
     }
@@ -216,8 +205,8 @@ impl Hub {
     async fn poll(self: &Rc<Self>, key: Key, head: &RequestHead, liveness: Liveness) -> Response {
         let Some(answer) = self.poll_begun(key) else { return respond(400, None, Vec::new()) };
         match race(answer, liveness.gone()).await {
-            Either::First(Ok(Ok(payload))) => poll_response(head, payload),
-            Either::First(_) => respond(400, None, Vec::new()),
+            Either::First(Ok(payload)) => poll_response(head, payload),
+            Either::First(Err(_)) => respond(400, None, Vec::new()),
             Either::Second(()) => {
                 self.poll_dropped(key);
                 Response { close: true, ..respond(400, None, Vec::new()) }
@@ -229,17 +218,17 @@ impl Hub {
 
     fn upgrade(self: Rc<Self>, head: &RequestHead) -> Outcome {
         let query = Query::parse(head.target());
-        let key = match self.check(head, &query, true) {
-            Ok(key) => key,
-            Err(reason) => return raw_refusal(reason),
+        let target = match self.check(head, &query, true) {
+            Ok(target) => target,
+            Err(reason) => return Outcome::Raw(reason.raw_response()),
         };
+        if query.transport() != Some(Transport::WebSocket) {
+            return Outcome::Raw(Refusal::BadRequest.raw_response());
+        }
         let accepted = match upgrade::accept(head) {
             Ok(accepted) => accepted,
             Err(refused) => return Outcome::Raw(refused.response()),
         };
-        if query.transport() != Some(Transport::WebSocket) {
-            return raw_refusal(Refusal::BadRequest);
-        }
         let response = accepted.response();
         let hub = Rc::clone(&self);
         Outcome::Upgrade {
@@ -247,16 +236,16 @@ impl Hub {
             attach: Box::new(move |stream, unread| {
                 let channel = Channel::new(stream, hub.settings.outbox_bytes_max);
                 let decoder = Decoder::new(hub.settings.engine.payload_bytes_max);
-                let (key, role) = match key {
-                    None => (hub.open_websocket(&channel), Role::Transport),
-                    Some(key) if hub.candidate_attached(key, &channel) => (key, Role::Candidate),
-                    Some(_) => {
-                        // Somebody else is attached already: accepted and closed at once (`spec/socketio.md` §7).
-                        channel.close(None);
-                        (Key::none(), Role::Surplus)
-                    }
+                let key = match target {
+                    Target::New => Some(hub.open_websocket(&channel)),
+                    Target::Session(key) if hub.candidate_attached(key, &channel) => Some(key),
+                    // There is one already: accepted and closed at once (`spec/socketio.md` §7, S-16).
+                    Target::Session(_) | Target::Moved => None,
                 };
-                let receiver = Reader { hub: Rc::clone(&hub), key, role, channel: Rc::clone(&channel) };
+                if key.is_none() {
+                    channel.close(None);
+                }
+                let receiver = Reader { hub: Rc::clone(&hub), key, channel: Rc::clone(&channel) };
                 monoio::spawn(channel.read_loop(decoder, receiver, Rc::clone(&hub.turn), unread));
             }),
         }
@@ -264,8 +253,8 @@ impl Hub {
 
     fn open_websocket(self: &Rc<Self>, channel: &Rc<Channel>) -> Key {
         let sid = self.new_sid();
-        let key = self.insert(sid, Transport::WebSocket, Some(Rc::clone(channel)), false);
-        self.arm(key);
+        let engine = Session::open(Transport::WebSocket, self.turn.now(), &self.settings.engine);
+        let key = self.insert(sid, engine, Some(Rc::clone(channel)), false);
         let open = handshake::open_packet(&sid, Transport::WebSocket, &self.settings.engine);
         self.emit(key, crate::net::frame::Frame::text(|out| out.extend_from_slice(open.as_bytes())));
         key
@@ -284,52 +273,52 @@ impl Hub {
             }
         };
         let channel = Channel::new(stream, self.settings.outbox_bytes_max);
-        let key = self.insert(sid, Transport::WebSocket, Some(Rc::clone(&channel)), true);
-        self.resume(key, ping_in_ms);
-        self.arm(key);
+        let engine = Session::resume(ping_in_ms, self.turn.now());
+        let key = self.insert(sid, engine, Some(Rc::clone(&channel)), true);
         self.connect(key, admission);
-        let receiver = Reader { hub: Rc::clone(self), key, role: Role::Transport, channel: Rc::clone(&channel) };
+        let receiver = Reader { hub: Rc::clone(self), key: Some(key), channel: Rc::clone(&channel) };
         channel.flush();
         monoio::spawn(channel.read_loop(decoder, receiver, Rc::clone(&self.turn), unread));
     }
 }
 
-/// What a websocket is to its session.
+/// Which session a request is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Role {
-    Transport,
-    /// Attached to a polling session, until the upgrade packet.
-    Candidate,
-    Surplus,
+enum Target {
+    New,
+    Session(Key),
+    /// A websocket session that was opened here and lives on another core now.
+    Moved,
 }
 
 struct Reader {
     hub: Rc<Hub>,
-    key: Key,
-    role: Role,
+    /// None for a websocket that nobody wanted.
+    key: Option<Key>,
     channel: Rc<Channel>,
 }
 
 impl Receiver for Reader {
     fn text(&self, text: &str) -> Flow {
-        if self.role == Role::Surplus { Flow::Continue } else { self.hub.websocket_text(self.key, &self.channel, text) }
+        self.key.map_or(Flow::Continue, |key| self.hub.websocket_text(key, &self.channel, text))
     }
 
-    fn binary(&self, bytes: &[u8]) -> Flow {
-        if self.role != Role::Surplus {
-            self.hub.websocket_binary(self.key, &self.channel, bytes);
+    fn binary(&self, bytes: &[u8]) {
+        if let Some(key) = self.key {
+            self.hub.websocket_binary(key, &self.channel, bytes);
         }
-        Flow::Continue
     }
 
-    fn ended(&self, violation: bool) {
-        if self.role != Role::Surplus {
-            self.hub.websocket_ended(self.key, &self.channel, violation);
+    fn ended(&self) {
+        if let Some(key) = self.key {
+            self.hub.websocket_ended(key, &self.channel);
         }
     }
 
     fn leave(&self, descriptor: io::Result<OwnedFd>, decoder: Decoder, unread: Vec<u8>) {
-        self.hub.websocket_left(self.key, descriptor, decoder, unread);
+        if let Some(key) = self.key {
+            self.hub.websocket_left(key, descriptor, decoder, unread);
+        }
     }
 }
 

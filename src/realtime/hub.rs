@@ -58,6 +58,8 @@ pub struct Hub {
     outgoing: RefCell<Vec<Vec<Delivery>>>,
     /// Homes with updates held back, and until when.
     pub(super) overdue: Cell<Option<Millis>>,
+    /// Clients given up because they do not read what they are sent.
+    pub slow_peers: Cell<u64>,
     stopping: Cell<bool>,
 }
 
@@ -75,6 +77,7 @@ impl Hub {
             homes: RefCell::default(),
             outgoing: RefCell::new((0..cores).map(|_| Vec::new()).collect()),
             overdue: Cell::new(None),
+            slow_peers: Cell::new(0),
             stopping: Cell::new(false),
         })
     }
@@ -102,6 +105,10 @@ impl Hub {
         if self.mailboxes[to.index()].send(message).is_err() {
             log::error!("core {} does not keep up: its mailbox is full", to.0);
         }
+    }
+
+    pub(super) fn cores_len(&self) -> usize {
+        self.mailboxes.len()
     }
 
     pub fn sessions_len(&self) -> usize {
@@ -301,7 +308,7 @@ impl Hub {
 
     /// Ends every session in an orderly way: clients see a transport that closes and reconnect elsewhere
     /// (`spec/realtime.md` §12).
-    pub fn stop(&self) {
+    pub fn stop(self: &Rc<Self>) {
         self.stopping.set(true);
         self.end_all();
     }

@@ -13,3 +13,4 @@ pub mod event;
 pub mod home;
 pub mod hub;
 pub mod message;
+pub mod sessions;
