@@ -291,7 +291,8 @@ describe('misuse', () => {
 
   test('a violation of the protocol above, with no poll waiting: an orderly end', async () => {
     const polling = await Polling.open(http, token);
-    await polling.post(['421["ping"]', '42[]'].join(SEPARATOR));
+    await polling.post('421["ping"]');
+    await polling.post('42[]');
     const packets = [];
     let status = 200;
     while (status === 200) {

@@ -7,7 +7,7 @@ import { after, before, test } from 'node:test';
 import { freePort } from '../lib/postgres.mjs';
 import { Server, flavor, launch, temporaryDirectory } from '../lib/server.mjs';
 
-const START_LIMIT_MS = 20_000;
+const START_LIMIT_MS = 10_000;
 const SECRET = 'do-not-print-this-secret';
 
 const WRONG = [
