@@ -1,1 +1,4 @@
 //! Happier Server.
+
+pub mod crypto;
+pub mod model;
