@@ -31,8 +31,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "boot",
         &[
-            "api", "cluster", "config", "crypto", "domain", "model", "net", "observe", "protocol", "realtime", "runtime",
-            "storage", "vendors", "worker",
+            "api", "cluster", "config", "crypto", "domain", "model", "net", "observe", "protocol", "realtime",
+            "runtime", "storage", "vendors", "worker",
         ],
     ),
     ("main", &["boot", "config", "observe"]),
@@ -320,7 +320,9 @@ fn dependencies(manifest: &str) -> Vec<String> {
         if line.starts_with('[') {
             inside = matches!(line, "[dependencies]" | "[build-dependencies]");
         } else if inside && !line.starts_with('#') {
-            found.extend(line.split(['=', '.']).next().map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned));
+            found.extend(
+                line.split(['=', '.']).next().map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned),
+            );
         }
     }
     found
