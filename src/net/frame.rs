@@ -62,7 +62,16 @@ mod tests {
             assert_eq!(frame.packet().len(), length);
             assert_eq!(frame.bytes()[0], 0x81);
             let header = frame.bytes().len() - length;
-            assert_eq!(header, if length < 126 { 2 } else if length < 65_536 { 4 } else { 10 });
+            assert_eq!(
+                header,
+                if length < 126 {
+                    2
+                } else if length < 65_536 {
+                    4
+                } else {
+                    10
+                }
+            );
             assert_eq!(Frame::from_bytes(frame.bytes()).packet(), frame.packet());
         }
     }

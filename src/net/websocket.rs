@@ -147,7 +147,13 @@ impl Channel {
     }
 
     /// Reads until the end. `unread` is what arrived together with the handshake.
-    pub async fn read_loop(self: Rc<Self>, mut decoder: Decoder, receiver: impl Receiver, turn: Rc<Turn>, unread: Vec<u8>) {
+    pub async fn read_loop(
+        self: Rc<Self>,
+        mut decoder: Decoder,
+        receiver: impl Receiver,
+        turn: Rc<Turn>,
+        unread: Vec<u8>,
+    ) {
         let mut unread = unread;
         let verdict = loop {
             let step = if unread.is_empty() {
@@ -231,9 +237,9 @@ impl Channel {
     }
 
     fn digest_messages(&self, bytes: &mut [u8], decoder: &mut Decoder, receiver: &impl Receiver) -> Step {
-        let mut rest = bytes;
+        let mut at = 0;
         loop {
-            let flow = match decoder.next(&mut rest) {
+            let flow = match decoder.next(bytes, &mut at) {
                 Ok(None) => return Step::Again,
                 Err(error) => return Step::Over(Verdict::Violation(error.close_code())),
                 Ok(Some(Event::Ping(payload))) => {
@@ -258,7 +264,7 @@ impl Channel {
                 }
             };
             if flow == Flow::Leave {
-                return Step::Left(rest.to_vec());
+                return Step::Left(bytes[at..].to_vec());
             }
         }
     }

@@ -109,10 +109,18 @@ impl Decoder {
         Self { is_server: false, ..Self::new(message_bytes_max) }
     }
 
-    /// Takes the next event from the input and moves `input` behind what was used. `None` when all of it has been.
+    /// Takes the next event from `input` at `at` and moves `at` behind what was used. `None` when all of it has been.
     ///
     /// The input is unmasked in place. After an error the connection is over.
-    pub fn next<'a>(&'a mut self, input: &mut &'a mut [u8]) -> Result<Option<Event<'a>>, Error> {
+    pub fn next<'a>(&'a mut self, input: &'a mut [u8], at: &mut usize) -> Result<Option<Event<'a>>, Error> {
+        let mut rest = input.get_mut(*at..).unwrap_or_default();
+        let before = rest.len();
+        let event = self.next_of(&mut rest);
+        *at = at.saturating_add(before.saturating_sub(rest.len()));
+        event
+    }
+
+    fn next_of<'a>(&'a mut self, input: &mut &'a mut [u8]) -> Result<Option<Event<'a>>, Error> {
         self.scratch = Vec::new();
         loop {
             if input.is_empty() {
