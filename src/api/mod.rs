@@ -13,6 +13,8 @@ pub mod response;
 pub mod rest;
 pub mod router;
 pub mod routes;
+#[cfg(test)]
+mod testing;
 pub mod validate;
 
 use std::cell::RefCell;
