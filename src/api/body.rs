@@ -1,6 +1,7 @@
 //! From the bytes of a body to what validation sees (`spec/http.md` §4).
 
-use protocol::http::head::{Framing, Method, RequestHead};
+use protocol::http::head::RequestHead;
+use protocol::http::{Framing, Method};
 use protocol::json;
 
 use super::error::Error;
@@ -47,7 +48,9 @@ fn media_type(content_type: &str) -> MediaType {
 }
 
 fn is_media_type(essence: &str) -> bool {
-    let token = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
+    let token = |text: &str| {
+        !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+    };
     essence.split_once('/').is_some_and(|(kind, subtype)| token(kind) && token(subtype))
 }
 
@@ -55,9 +58,7 @@ fn is_media_type(essence: &str) -> bool {
 fn text(head: &RequestHead, bytes: Vec<u8>) -> Result<String, Error> {
     match String::from_utf8(bytes) {
         Ok(text) => Ok(text),
-        Err(error) if head.framing() == Framing::Chunked => {
-            Ok(String::from_utf8_lossy(error.as_bytes()).into_owned())
-        }
+        Err(error) if head.framing() == Framing::Chunked => Ok(String::from_utf8_lossy(error.as_bytes()).into_owned()),
         Err(_) => Err(Error::NotUtf8),
     }
 }

@@ -22,8 +22,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Instant;
 
-use protocol::http::head::{Method, RequestHead};
-use protocol::http::uri;
+use protocol::http::head::RequestHead;
+use protocol::http::{Method, uri};
 
 use self::error::Error;
 use self::guard::Guard;
@@ -70,7 +70,7 @@ impl Api {
     pub fn refuse_large_body(&self, head: &RequestHead) -> Response {
         let mut response = Error::TooLarge.into_response();
         cors::allow_every_origin(&mut response);
-        let found = self.router.find(head.method(), uri::split_target(head.target()).0);
+        let found = self.router.find(head.method(), uri::split(head.target()).path);
         let label = found.ok().flatten().map_or(UNKNOWN_ROUTE, |found| found.template);
         self.ctx.metrics.http(head.method().as_str(), label, response.status, 0.0);
         response
@@ -109,8 +109,9 @@ impl Api {
         if head.method() == Method::Options {
             return Ok(("*", Err(Error::Answer(cors::preflight(&head)))));
         }
-        let (path, query) = uri::split_target(head.target());
-        let found = self.router.find(head.method(), path).map_err(|_| Error::BadUrl(head.target().to_string()))?;
+        let target = uri::split(head.target());
+        let found =
+            self.router.find(head.method(), target.path).map_err(|_| Error::BadUrl(head.target().to_string()))?;
         let body = body::read(&head, bytes);
         let Some(found) = found else {
             let error = match body {
@@ -123,8 +124,8 @@ impl Api {
             Ok(body) => body,
             Err(error) => return Ok((found.template, Err(error))),
         };
-        let query = query.map(uri::query_pairs).into_iter().flatten();
-        let query = Query(query.map(|(name, value)| (name.into_owned(), value.into_owned())).collect());
+        let query = uri::query(target.query).map(|(name, value)| (name.into_owned(), value.into_owned()));
+        let query = Query(query.collect());
         let request = Request { query, params: Params(found.params), body, peer, head };
         Ok((found.template, (found.route)(&self.ctx, &self.guard, &request)))
     }

@@ -6,8 +6,7 @@
 
 use std::borrow::Cow;
 
-use protocol::http::head::Method;
-use protocol::http::uri;
+use protocol::http::{Method, uri};
 
 /// UTF-16 code units of a decoded path parameter; longer ones match nothing.
 pub const PARAMETER_UNITS_MAX: usize = 100;

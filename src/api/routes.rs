@@ -8,7 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 
-use protocol::http::head::Method;
+use protocol::http::Method;
 
 use super::error::Error;
 use super::guard::Guard;

@@ -119,6 +119,7 @@ impl<'a> Parts<'a> {
             Body::Json(text) if json::kind(text) == Kind::Object => return self.part(Part::Body, Source::Json(text)),
             Body::Json(text) => kind_name(text),
             Body::Text(_) => "string",
+            Body::Empty => return self.part(Part::Body, Source::Json("{}")),
             Body::Absent => "null",
         };
         let mut fields = self.part(Part::Body, Source::Nothing);

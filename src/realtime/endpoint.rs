@@ -12,7 +12,8 @@ use std::rc::Rc;
 use protocol::engineio::handshake::{self, Query, Refusal};
 use protocol::engineio::session::{Session, Transport};
 use protocol::engineio::sid::{RANDOM_BYTES, Sid};
-use protocol::http::head::{Method, RequestHead};
+use protocol::http::Method;
+use protocol::http::head::RequestHead;
 use protocol::websocket::handshake as upgrade;
 use protocol::websocket::message::Decoder;
 
@@ -123,7 +124,6 @@ impl Hub {
                 response.fields.extend([
                     ("Access-Control-Allow-Methods", Cow::Borrowed("GET,POST,OPTIONS")),
                     ("Access-Control-Allow-Headers", Cow::Borrowed("*")),
-                    ("Content-Length", Cow::Borrowed("0")),
                 ]);
                 return Outcome::Respond(response);
             }

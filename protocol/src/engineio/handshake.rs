@@ -65,7 +65,7 @@ impl Query {
     /// Reads the query of a request target.
     pub fn parse(target: &str) -> Self {
         let mut query = Self::default();
-        for (name, value) in uri::query_pairs(uri::split(target).1) {
+        for (name, value) in uri::query(uri::split(target).query) {
             let slot = match name.as_ref() {
                 "EIO" => &mut query.revision,
                 "transport" => &mut query.transport,
