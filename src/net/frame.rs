@@ -16,7 +16,7 @@ impl Frame {
         bytes.extend_from_slice(&[0; 10]);
         write(&mut bytes);
         let mut header = [0; 10];
-        let length = encode_header(Opcode::Text, (bytes.len() - 10) as u64, &mut header);
+        let length = encode_header(Opcode::Text, bytes.len() - 10, &mut header);
         let start = 10 - length;
         bytes[start..10].copy_from_slice(&header[..length]);
         Self(Rc::from(&bytes[start..]))

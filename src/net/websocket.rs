@@ -10,8 +10,8 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use monoio::net::TcpStream;
-use protocol::websocket::frame::encode_close;
-use protocol::websocket::message::{Decoder, Event};
+use protocol::websocket::frame::{self, Opcode, encode_close};
+use protocol::websocket::message::{Decoder, Event, Input};
 
 use super::fd::{self, Received};
 use super::frame::Frame;
@@ -237,14 +237,14 @@ impl Channel {
     }
 
     fn digest_messages(&self, bytes: &mut [u8], decoder: &mut Decoder, receiver: &impl Receiver) -> Step {
-        let mut at = 0;
+        let mut input = Input::new(bytes);
         loop {
-            let flow = match decoder.next(bytes, &mut at) {
+            let flow = match decoder.next(&mut input) {
                 Ok(None) => return Step::Again,
                 Err(error) => return Step::Over(Verdict::Violation(error.close_code())),
                 Ok(Some(Event::Ping(payload))) => {
                     if self.state.get() == State::Open {
-                        let pong = Frame::from_bytes(&protocol::websocket::frame::encode_pong(payload));
+                        let pong = Frame::from_bytes(&frame::encode(Opcode::Pong, payload));
                         if self.outbox.borrow_mut().push(pong, self.outbox_bytes_max).is_err() {
                             return Step::Over(Verdict::Ended);
                         }
@@ -264,7 +264,8 @@ impl Channel {
                 }
             };
             if flow == Flow::Leave {
-                return Step::Left(bytes[at..].to_vec());
+                let used = input.consumed();
+                return Step::Left(bytes[used..].to_vec());
             }
         }
     }

@@ -223,11 +223,14 @@ impl Hub {
         if query.transport() != Some(Transport::WebSocket) {
             return Outcome::Raw(Refusal::BadRequest.raw_response());
         }
-        let accepted = match upgrade::accept(head) {
-            Ok(accepted) => accepted,
-            Err(refused) => return Outcome::Raw(refused.response()),
-        };
-        let response = accepted.response();
+        let mut response = Vec::new();
+        match upgrade::check(head) {
+            Ok(accepted) => accepted.append_response(&mut response),
+            Err(refused) => {
+                refused.append_response(&mut response);
+                return Outcome::Raw(response);
+            }
+        }
         let hub = Rc::clone(&self);
         Outcome::Upgrade {
             response,
