@@ -59,7 +59,8 @@ impl Hub {
         log::debug!("session ended: {reason:?}");
     }
 
-    pub(super) fn end_all(self: &Rc<Self>) {
+    /// Ends every session of this core; clients reconnect and catch up.
+    pub fn end_all(&self) {
         for key in self.sessions.borrow().keys() {
             self.with_engine(key, |engine, _| engine.abort(Reason::Shutdown));
             self.pump(key);
