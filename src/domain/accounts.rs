@@ -6,8 +6,7 @@ use crate::domain::changes::{self, Kind};
 use crate::domain::{Context, RawJson, Settings, user_update};
 use crate::model::ids::AccountId;
 use crate::model::time::now_ms;
-use crate::storage::value::Value;
-use crate::storage::{self, Statement, Tx};
+use crate::storage::{self, Row, Statement, Tx, Value};
 
 /// The stored image of an account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +55,7 @@ pub struct ShortProfile {
 
 impl ShortProfile {
     /// From the columns `id`, `firstName`, `lastName`, `username`, `avatar`, which begin at `first`.
-    pub fn from_row(row: &mut storage::value::Row, first: usize, settings: &Settings) -> Self {
+    pub fn from_row(row: &mut Row, first: usize, settings: &Settings) -> Self {
         Self {
             id: row.take_text(first),
             first_name: row.opt_text(first + 1),
@@ -126,10 +125,8 @@ pub enum SettingsUpdate {
     AccountNotFound,
 }
 
-static LOCK_SETTINGS: Statement = Statement::two(
-    r#"SELECT "settings", "settingsVersion" FROM "Account" WHERE "id" = $1 FOR NO KEY UPDATE"#,
-    r#"SELECT "settings", "settingsVersion" FROM "Account" WHERE "id" = $1"#,
-);
+static LOCK_SETTINGS: Statement =
+    Statement::portable(r#"SELECT "settings", "settingsVersion" FROM "Account" WHERE "id" = $1 FOR NO KEY UPDATE"#);
 
 static STORE_SETTINGS: Statement = Statement::portable(
     r#"UPDATE "Account" SET "settings" = $1, "settingsVersion" = $2, "updatedAt" = $3 WHERE "id" = $4"#,

@@ -8,8 +8,7 @@ use crate::crypto::signature::{self, Error as SignatureError};
 use crate::domain::Context;
 use crate::model::ids::{AccountId, cuid};
 use crate::model::time::now_ms;
-use crate::storage::value::Value;
-use crate::storage::{self, Statement};
+use crate::storage::{self, Statement, Value};
 
 /// Length of every public key here.
 pub const PUBLIC_KEY_BYTES: usize = 32;
@@ -55,7 +54,8 @@ static UPSERT_ACCOUNT: Statement = Statement::portable(
          "contentPublicKey" = COALESCE(excluded."contentPublicKey", "Account"."contentPublicKey"),
          "contentPublicKeySig" = COALESCE(excluded."contentPublicKeySig", "Account"."contentPublicKeySig")
        RETURNING "id""#,
-);
+)
+.repeatable();
 
 /// Finds or creates the account of a verified key and returns a fresh token. A content key is stored, never cleared.
 pub async fn login(ctx: &Context, public_key: &[u8], content: Option<ContentKey>) -> Result<String, storage::Error> {
@@ -94,11 +94,13 @@ static TERMINAL: Statements = Statements {
     insert: Statement::portable(
         r#"INSERT INTO "TerminalAuthRequest" ("id", "publicKey", "createdAt", "updatedAt", "supportsV2")
            VALUES ($1, $2, $3, $3, $4) ON CONFLICT ("publicKey") DO NOTHING"#,
-    ),
+    )
+    .repeatable(),
     answer: Statement::portable(
         r#"UPDATE "TerminalAuthRequest" SET "response" = $1, "responseAccountId" = $2, "updatedAt" = $3
            WHERE "id" = $4 AND ("response" IS NULL OR "response" = '' OR "updatedAt" < $5)"#,
-    ),
+    )
+    .repeatable(),
 };
 
 static ACCOUNT: Statements = Statements {
@@ -108,11 +110,13 @@ static ACCOUNT: Statements = Statements {
     insert: Statement::portable(
         r#"INSERT INTO "AccountAuthRequest" ("id", "publicKey", "createdAt", "updatedAt")
            VALUES ($1, $2, $3, $3) ON CONFLICT ("publicKey") DO NOTHING"#,
-    ),
+    )
+    .repeatable(),
     answer: Statement::portable(
         r#"UPDATE "AccountAuthRequest" SET "response" = $1, "responseAccountId" = $2, "updatedAt" = $3
            WHERE "id" = $4 AND ("response" IS NULL OR "response" = '' OR "updatedAt" < $5)"#,
-    ),
+    )
+    .repeatable(),
 };
 
 impl Pairing {

@@ -5,8 +5,7 @@
 //! their own order.
 
 use crate::model::ids::AccountId;
-use crate::storage::value::Value;
-use crate::storage::{self, Db, Statement, Tx};
+use crate::storage::{self, Db, Row, Statement, Tx, Value};
 
 /// What kind of thing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,9 +38,8 @@ impl Kind {
 /// Entity of kinds of which an account has only one.
 pub const SELF: &str = "self";
 
-static NEXT_CURSOR: Statement = Statement::portable(
-    r#"UPDATE "Account" SET "seq" = "seq" + 1, "updatedAt" = $1 WHERE "id" = $2 RETURNING "seq""#,
-);
+static NEXT_CURSOR: Statement =
+    Statement::portable(r#"UPDATE "Account" SET "seq" = "seq" + 1, "updatedAt" = $1 WHERE "id" = $2 RETURNING "seq""#);
 
 static RECORD: Statement = Statement::portable(
     r#"INSERT INTO "AccountChange" ("accountId", "kind", "entityId", "cursor", "changedAt", "hint")
@@ -125,7 +123,9 @@ pub struct Change {
 pub enum Since {
     Changes(Vec<Change>),
     /// The log does not reach back to the cursor, or the cursor is from the future: start over from snapshots.
-    CursorGone { current: i64 },
+    CursorGone {
+        current: i64,
+    },
     AccountNotFound,
 }
 
@@ -142,7 +142,7 @@ pub async fn since(db: &Db, account: &AccountId, after: i64, limit: i64) -> Resu
         return Ok(Since::CursorGone { current: position.cursor });
     }
     let rows = db.query(&AFTER, vec![account.as_str().into(), after.into(), limit.into()]).await?;
-    let change = |mut row: storage::value::Row| Change {
+    let change = |mut row: Row| Change {
         cursor: row.int(0),
         kind: row.take_text(1),
         entity: row.take_text(2),

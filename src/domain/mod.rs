@@ -19,9 +19,9 @@ use serde::{Serialize, Serializer, ser};
 
 use crate::crypto::seal::ColumnKeys;
 use crate::crypto::token::Tokens;
+use crate::model::ids::AccountId;
 use crate::observe::metrics::CoreMetrics;
 use crate::realtime::event::{Audience, Event, Publish, Update};
-use crate::model::ids::AccountId;
 use crate::storage::Db;
 
 /// What every rule may use; one per core.

@@ -9,8 +9,7 @@ use crate::domain::{Context, event_body, user_update};
 use crate::model::ids::{AccountId, SessionId, SocketId, cuid};
 use crate::model::time::now_ms;
 use crate::realtime::event::{Audience, Event, Update};
-use crate::storage::value::{Row, Value};
-use crate::storage::{self, Statement, Tx};
+use crate::storage::{self, Row, Statement, Tx, Value};
 
 /// Sessions in the list of the first version.
 const RECENT_MAX: usize = 150;
@@ -240,7 +239,10 @@ pub async fn get(ctx: &Context, account: &AccountId, session: &SessionId) -> Res
     // Without a share the joined columns are NULL.
     let Some(key) = row.opt_bytes(KEY_COLUMN + 3) else { return Ok(None) };
     let share = Share::from_row(&mut row);
-    Ok(Some(Item { session: Session { data_encryption_key: Some(key), ..Session::from_row(&mut row) }, share: Some(share) }))
+    Ok(Some(Item {
+        session: Session { data_encryption_key: Some(key), ..Session::from_row(&mut row) },
+        share: Some(share),
+    }))
 }
 
 static ACCESS: Statement = Statement::portable(
@@ -388,10 +390,7 @@ impl<'a> From<&'a Session> for NewSession<'a> {
 
 // ---- deleting -----------------------------------------------------------------------------------------------------
 
-static LOCK_OWNER: Statement = Statement::two(
-    r#"SELECT "accountId" FROM "Session" WHERE "id" = $1 FOR UPDATE"#,
-    r#"SELECT "accountId" FROM "Session" WHERE "id" = $1"#,
-);
+static LOCK_OWNER: Statement = Statement::portable(r#"SELECT "accountId" FROM "Session" WHERE "id" = $1 FOR UPDATE"#);
 static SHARED_WITH: Statement =
     Statement::portable(r#"SELECT "sharedWithUserId" FROM "SessionShare" WHERE "sessionId" = $1"#);
 static DELETE_MESSAGES: Statement = Statement::portable(r#"DELETE FROM "SessionMessage" WHERE "sessionId" = $1"#);
@@ -486,11 +485,9 @@ pub enum Updated {
     Forbidden,
 }
 
-static LOCK_PARTS: Statement = Statement::two(
+static LOCK_PARTS: Statement = Statement::portable(
     r#"SELECT "accountId", "metadata", "metadataVersion", "agentState", "agentStateVersion" FROM "Session"
        WHERE "id" = $1 FOR NO KEY UPDATE"#,
-    r#"SELECT "accountId", "metadata", "metadataVersion", "agentState", "agentStateVersion" FROM "Session"
-       WHERE "id" = $1"#,
 );
 
 static SHARE_LEVEL: Statement = Statement::portable(

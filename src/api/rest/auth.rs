@@ -10,8 +10,8 @@ use serde::Serialize;
 use crate::api::error::Error;
 use crate::api::response::Response;
 use crate::api::validate::{FromRequest, Parts};
-use crate::domain::auth::{self, ContentKey, LoginRefusal, PUBLIC_KEY_BYTES, Pairing, PairingState, PairingStatus};
 use crate::domain::Context;
+use crate::domain::auth::{self, ContentKey, LoginRefusal, PUBLIC_KEY_BYTES, Pairing, PairingState, PairingStatus};
 use crate::model::ids::AccountId;
 
 impl From<LoginRefusal> for Error {
@@ -141,11 +141,8 @@ impl FromRequest for StatusQuery {
 
 pub async fn terminal_status(ctx: Rc<Context>, query: StatusQuery) -> Result<Response, Error> {
     let key = decode(&query.public_key, "Invalid base64 in publicKey")?;
-    let status = if key.len() == PUBLIC_KEY_BYTES {
-        auth::terminal_status(&ctx, &key).await?
-    } else {
-        PairingStatus::NotFound
-    };
+    let status =
+        if key.len() == PUBLIC_KEY_BYTES { auth::terminal_status(&ctx, &key).await? } else { PairingStatus::NotFound };
     let (status, supports_v2) = match status {
         PairingStatus::NotFound => ("not_found", false),
         PairingStatus::Pending { supports_v2 } => ("pending", supports_v2),

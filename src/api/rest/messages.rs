@@ -128,11 +128,7 @@ pub async fn send(ctx: Rc<Context>, caller: AccountId, new: Send) -> Result<Resp
         Refusal::Forbidden => Error::refused(403, "Forbidden"),
         Refusal::Storage(error) => Error::failure("Failed to create message")(error),
     })?;
-    let message = Message {
-        id: message.id,
-        seq: message.seq,
-        local_id: message.local_id,
-        created_at: message.created_at,
-    };
+    let message =
+        Message { id: message.id, seq: message.seq, local_id: message.local_id, created_at: message.created_at };
     Ok(Response::ok(&Body { message }))
 }

@@ -27,7 +27,8 @@ pub async fn health(ctx: Rc<Context>, (): ()) -> Result<Response, Error> {
         error: Option<&'static str>,
     }
     let probe = ctx.db.query(&PROBE, Vec::new()).await;
-    let timestamp = protocol::http::date::iso_ms(now_ms());
+    let timestamp = protocol::http::date::format_iso(u64::try_from(now_ms()).unwrap_or_default());
+    let timestamp = String::from_utf8_lossy(&timestamp).into_owned();
     Ok(match probe {
         Ok(_) => Response::ok(&Health { status: "ok", timestamp, service: "happy-server", error: None }),
         Err(error) => {

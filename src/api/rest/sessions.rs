@@ -81,11 +81,7 @@ pub async fn list_recent(ctx: Rc<Context>, caller: AccountId, (): ()) -> Result<
     let item = |item: sessions::RecentItem| WithLastMessage {
         fields: item.session.into(),
         last_message: (),
-        shared: item.share.map(|(share, profile)| Shared {
-            owner: profile.id.clone(),
-            owner_profile: profile,
-            share,
-        }),
+        shared: item.share.map(|(share, profile)| Shared { owner: profile.id.clone(), owner_profile: profile, share }),
     };
     Ok(Response::ok(&Sessions { sessions: items.into_iter().map(item).collect() }))
 }
@@ -141,9 +137,7 @@ pub async fn list(ctx: Rc<Context>, caller: AccountId, query: ListQuery) -> Resu
     }
     let below = match query.cursor.as_deref() {
         None | Some("") => None,
-        Some(cursor) => {
-            Some(cursor.strip_prefix(CURSOR_PREFIX).ok_or(Error::refused(400, "Invalid cursor format"))?)
-        }
+        Some(cursor) => Some(cursor.strip_prefix(CURSOR_PREFIX).ok_or(Error::refused(400, "Invalid cursor format"))?),
     };
     let limit = usize::try_from(query.limit).unwrap_or_default();
     let page = sessions::list(&ctx, &caller, below, limit).await?;
