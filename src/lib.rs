@@ -1,1 +1,5 @@
 //! Happier Server.
+
+pub mod domain;
+pub mod runtime;
+pub mod storage;

@@ -1,0 +1,3 @@
+//! The rules: what may happen to sessions, messages, machines and the rest.
+
+pub mod messages;

@@ -1,0 +1,3 @@
+//! One thread per core.
+
+pub mod post;
