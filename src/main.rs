@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use happier_server::config::cli::{self, Command};
-use happier_server::{config, observe};
+use happier_server::{boot, config, observe};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -34,17 +34,6 @@ fn main() -> ExitCode {
             log::logger().flush();
             ExitCode::FAILURE
         }
-    }
-}
-
-/// Stands in for `happier_server::boot` until the server itself is there.
-mod boot {
-    use std::io;
-
-    use happier_server::config::Config;
-
-    pub(crate) fn run(_config: Config) -> io::Result<()> {
-        Err(io::Error::other("this build has settings, but no server yet"))
     }
 }
 
