@@ -1,4 +1,5 @@
 //! Happier Server.
 
+pub mod config;
 pub mod crypto;
 pub mod model;

@@ -96,7 +96,12 @@ mod tests {
     #[test]
     fn media_types() {
         let json = Ok(Body::Json("{}".to_string()));
-        for content_type in ["application/json", "application/json; charset=utf-8", "application/json;charset=latin1", "Application/JSON"] {
+        for content_type in [
+            "application/json",
+            "application/json; charset=utf-8",
+            "application/json;charset=latin1",
+            "Application/JSON",
+        ] {
             assert_eq!(sized(content_type, b"{}"), json, "{content_type}");
         }
         assert_eq!(sized("text/plain", b"{}"), Ok(Body::Text("{}".to_string())));
@@ -126,7 +131,9 @@ mod tests {
 
     #[test]
     fn malformed_json() {
-        for text in [r#"{"a":"#, "{'a':1}", r#"{"a":1,}"#, "{} x", "\u{feff}{}", "{\"a\":\"\u{1}\"}", "NaN", "01", "[1 2]"] {
+        for text in
+            [r#"{"a":"#, "{'a':1}", r#"{"a":1,}"#, "{} x", "\u{feff}{}", "{\"a\":\"\u{1}\"}", "NaN", "01", "[1 2]"]
+        {
             assert_eq!(sized("application/json", text.as_bytes()), Err("malformed".to_string()), "{text}");
         }
         let deep = "[".repeat(1_000_000);

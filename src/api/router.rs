@@ -181,7 +181,10 @@ mod tests {
             ("/v1/user/searching", Some(("/v1/user/:id", "id=searching".to_string()))),
             ("/v1/connect/github/params", Some(("/v1/connect/github/params", String::new()))),
             ("/v1/connect/github/token", Some(("/v1/connect/:vendor/token", "vendor=github".to_string()))),
-            ("/v1/access-keys/a/b", Some(("/v1/access-keys/:sessionId/:machineId", "sessionId=a&machineId=b".to_string()))),
+            (
+                "/v1/access-keys/a/b",
+                Some(("/v1/access-keys/:sessionId/:machineId", "sessionId=a&machineId=b".to_string())),
+            ),
             ("/files/a/b%20c", Some(("/files/*", "*=a/b c".to_string()))),
             ("/files/", Some(("/files/*", "*=".to_string()))),
             ("/%76%31/kv", Some(("/v1/kv", String::new()))),

@@ -729,7 +729,10 @@ mod tests {
         for (value, expected) in [
             ("-1", vec!["body/n Number must be greater than or equal to 0"]),
             ("0.5", vec!["body/n Expected integer, received float"]),
-            ("-0.5", vec!["body/n Expected integer, received float", "body/n Number must be greater than or equal to 0"]),
+            (
+                "-0.5",
+                vec!["body/n Expected integer, received float", "body/n Number must be greater than or equal to 0"],
+            ),
             ("11", vec!["body/n Number must be less than or equal to 10"]),
             ("\"1\"", vec!["body/n Expected number, received string"]),
             ("null", vec!["body/n Expected number, received null"]),
@@ -739,7 +742,8 @@ mod tests {
             let found = issues(&format!(r#"{{"n":{value}}}"#), |fields| drop(fields.integer("n", 0..=10)));
             assert_eq!(found, expected, "{value}");
         }
-        let positive = |value: &str| issues(&format!(r#"{{"n":{value}}}"#), |fields| drop(fields.integer_opt("n", POSITIVE)));
+        let positive =
+            |value: &str| issues(&format!(r#"{{"n":{value}}}"#), |fields| drop(fields.integer_opt("n", POSITIVE)));
         assert_eq!(positive("0"), ["body/n Number must be greater than 0"]);
         assert_eq!(
             positive("-1.5"),
@@ -776,7 +780,8 @@ mod tests {
             let mut number = None;
             let found = query_issues(&format!("n={text}"), |fields| number = fields.number_opt("n"));
             assert_eq!(number, expected, "{text}");
-            let complaint: &[&str] = if expected.is_none() { &["querystring/n Expected number, received nan"] } else { &[] };
+            let complaint: &[&str] =
+                if expected.is_none() { &["querystring/n Expected number, received nan"] } else { &[] };
             assert_eq!(found, complaint, "{text}");
         }
         let limit = |fields: &mut Fields<'_, '_>| drop(fields.integer_or("limit", 1..=200, 50));
