@@ -219,7 +219,11 @@ impl Scanner<'_> {
         if self.peek()? == b'-' {
             self.step();
         }
-        if self.peek()? == b'0' { self.step() } else { self.digits()? }
+        if self.peek()? == b'0' {
+            self.step()
+        } else {
+            self.digits()?
+        }
         if self.input.get(self.at) == Some(&b'.') {
             self.step();
             self.digits()?;
@@ -449,12 +453,51 @@ mod tests {
 
     #[test]
     fn what_is_json() {
-        for text in ["0", "-0", "1.5e-3", "\"\"", "\"\\ud800\"", "[]", "{}", " [1 , {\"a\":[ ]}]\n", "true", "null", "\"\\u00e9/\\/\""] {
+        for text in [
+            "0",
+            "-0",
+            "1.5e-3",
+            "\"\"",
+            "\"\\ud800\"",
+            "[]",
+            "{}",
+            " [1 , {\"a\":[ ]}]\n",
+            "true",
+            "null",
+            "\"\\u00e9/\\/\"",
+        ] {
             check(text, true);
         }
         for text in [
-            "", " ", "01", "1.", ".5", "+1", "1e", "--1", "\"", "\"\\x\"", "\"\\u12g4\"", "\"\n\"", "[1,]", "[,1]", "[", "]", "{\"a\"}", "{\"a\":}",
-            "{a:1}", "{\"a\":1,}", "nul", "truex", "1 2", "[1 2]", "{1:2}", "'a'", "\u{feff}1", "[}", "{]",
+            "",
+            " ",
+            "01",
+            "1.",
+            ".5",
+            "+1",
+            "1e",
+            "--1",
+            "\"",
+            "\"\\x\"",
+            "\"\\u12g4\"",
+            "\"\n\"",
+            "[1,]",
+            "[,1]",
+            "[",
+            "]",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{a:1}",
+            "{\"a\":1,}",
+            "nul",
+            "truex",
+            "1 2",
+            "[1 2]",
+            "{1:2}",
+            "'a'",
+            "\u{feff}1",
+            "[}",
+            "{]",
         ] {
             check(text, false);
         }
@@ -472,7 +515,10 @@ mod tests {
         assert_eq!(elements(r#" [1, "a,]" ,{"b":[2]}] "#).collect::<Vec<_>>(), ["1", "\"a,]\"", "{\"b\":[2]}"]);
         assert_eq!(elements("[]").count(), 0);
         assert_eq!(elements("{}").count(), 0);
-        assert_eq!(members(r#"{"a":1 , "b" : {"c":"}"}}"#).collect::<Vec<_>>(), [("\"a\"", "1"), ("\"b\"", "{\"c\":\"}\"}")]);
+        assert_eq!(
+            members(r#"{"a":1 , "b" : {"c":"}"}}"#).collect::<Vec<_>>(),
+            [("\"a\"", "1"), ("\"b\"", "{\"c\":\"}\"}")]
+        );
         assert_eq!(members("[1]").count(), 0);
     }
 

@@ -12,8 +12,9 @@ use std::rc::Rc;
 
 use monoio::net::TcpStream;
 use protocol::http::body::{BodyDecoder, Error as BodyError};
-use protocol::http::encode;
-use protocol::http::head::{Error as HeadError, HeadParser, Limits, Method, RequestHead};
+use protocol::http::encode::{self, ResponseHead};
+use protocol::http::head::{HeadParser, RequestHead};
+use protocol::http::{Error as HeadError, Expectation, Framing, Limits, Method};
 
 use super::fd::{self, Received};
 use super::service::{Admission, BodyRefusal, Incoming, Liveness, Outcome, Response, Service};
@@ -48,6 +49,11 @@ impl From<io::Error> for Stop {
 }
 
 impl<S: Service + 'static> Http<S> {
+    pub fn new(service: Rc<S>, turn: Rc<Turn>) -> Rc<Self> {
+        let limits = Limits::default();
+        Rc::new(Self { service, turn, limits, closing: Cell::new(false), active: Cell::new(0) })
+    }
+
     /// Serves a connection to its end. `unread` is what another core has read already.
     pub async fn serve(self: Rc<Self>, stream: TcpStream, peer: SocketAddr, unread: Vec<u8>) {
         let mut connection = Connection { http: self, stream: Rc::new(stream), peer, input: unread };
@@ -67,10 +73,10 @@ struct Connection<S> {
 impl<S: Service + 'static> Connection<S> {
     async fn run(&mut self) -> io::Result<()> {
         loop {
-            let head = match self.next_head().await {
-                Ok(head) => head,
+            let (head, head_bytes) = match self.next_head().await {
+                Ok(found) => found,
                 Err(Stop::Gone) => return Ok(()),
-                Err(Stop::Timeout) => return self.refuse(408, "Request Timeout", "Client Timeout").await,
+                Err(Stop::Timeout) => return self.refuse_late().await,
                 Err(Stop::Head(error)) => return self.refuse_head(error).await,
             };
             let keep = head.keep_alive() && !self.http.closing.get();
@@ -85,7 +91,7 @@ impl<S: Service + 'static> Connection<S> {
                 return self.respond(&head, response, false).await.map(|_| ());
             }
             self.http.active.set(self.http.active.get() + 1);
-            let answered = self.request(head, keep).await;
+            let answered = self.request(head, head_bytes, keep).await;
             self.http.active.set(self.http.active.get() - 1);
             if !answered? {
                 return Ok(());
@@ -94,8 +100,8 @@ impl<S: Service + 'static> Connection<S> {
     }
 
     /// Reads one request and answers it. Returns whether the connection goes on.
-    async fn request(&mut self, head: RequestHead, keep: bool) -> io::Result<bool> {
-        if head.expects_unknown() {
+    async fn request(&mut self, head: RequestHead, head_bytes: usize, keep: bool) -> io::Result<bool> {
+        if head.expectation() == Expectation::Unsupported {
             let response = Response { status: 417, fields: Vec::new(), body: Vec::new(), close: true };
             return self.respond(&head, response, false).await;
         }
@@ -103,16 +109,17 @@ impl<S: Service + 'static> Connection<S> {
             Admission::Body { bytes_max, ticket } => (bytes_max, ticket),
             Admission::Respond(response) => {
                 // The body, if there is one, was not read: the next request cannot be found behind it.
-                let keep = keep && !head.has_body();
+                let keep = keep && head.framing() == Framing::None;
+                self.forget(head_bytes);
                 return self.respond(&head, response, keep).await;
             }
             Admission::HandOff(core) => {
-                let mut bytes = head.into_bytes();
-                bytes.append(&mut self.input);
+                let bytes = std::mem::take(&mut self.input);
                 self.http.service.hand_off(core, fd::duplicate(&self.stream)?, bytes, self.peer);
                 return Ok(false);
             }
         };
+        self.forget(head_bytes);
         let body = match self.body(&head, bytes_max).await {
             Ok(body) => body,
             Err(Refused::Gone(error)) => return Err(error),
@@ -144,17 +151,22 @@ impl<S: Service + 'static> Connection<S> {
         }
     }
 
-    async fn next_head(&mut self) -> Result<RequestHead, Stop> {
+    /// Drops the bytes of the head, which stay until it is clear that the request is answered here.
+    fn forget(&mut self, head_bytes: usize) {
+        self.input.drain(..head_bytes);
+        if self.input.is_empty() {
+            self.input = Vec::new();
+        }
+    }
+
+    /// The next head and how many bytes of the input it takes.
+    async fn next_head(&mut self) -> Result<(RequestHead, usize), Stop> {
         let mut parser = HeadParser::default();
         loop {
             if !self.input.is_empty()
-                && let Some((head, used)) = parser.parse(&self.input, &self.http.limits).map_err(Stop::Head)?
+                && let Some(found) = parser.parse(&self.input, &self.http.limits).map_err(Stop::Head)?
             {
-                self.input.drain(..used);
-                if self.input.is_empty() {
-                    self.input = Vec::new();
-                }
-                return Ok(head);
+                return Ok(found);
             }
             let timeout_ms = if self.input.is_empty() { IDLE_TIMEOUT_MS } else { HEAD_TIMEOUT_MS };
             let waited = self.fill(Some(timeout_ms)).await?;
@@ -189,7 +201,7 @@ impl<S: Service + 'static> Connection<S> {
     async fn body(&mut self, head: &RequestHead, bytes_max: u64) -> Result<Vec<u8>, Refused> {
         let mut decoder = BodyDecoder::new(head.framing(), bytes_max)?;
         let mut body = Vec::new();
-        if head.expects_continue() && self.input.is_empty() {
+        if head.expect_continue() && self.input.is_empty() {
             fd::send_all(&self.stream, b"HTTP/1.1 100 Continue\r\n\r\n").await?;
         }
         loop {
@@ -213,16 +225,14 @@ impl<S: Service + 'static> Connection<S> {
     async fn write(&mut self, response: Response, shape: Shape) -> io::Result<bool> {
         let keep = shape.keep && !response.close && !self.http.closing.get();
         let mut bytes = Vec::with_capacity(256 + response.body.len());
-        encode::status_line(&mut bytes, response.status);
-        for (name, value) in &response.fields {
-            encode::field(&mut bytes, name, value.as_bytes());
-        }
-        encode::field(&mut bytes, "Date", &self.http.turn.date());
-        if response.status != 204 || response.fields.iter().all(|(name, _)| *name != "Content-Length") {
-            encode::content_length(&mut bytes, response.body.len() as u64);
-        }
-        encode::connection(&mut bytes, keep);
-        bytes.extend_from_slice(b"\r\n");
+        let date = self.http.turn.date();
+        let head = ResponseHead {
+            status: response.status,
+            date: Some(&date),
+            content_length: Some(response.body.len() as u64),
+            connection: if keep { encode::Connection::KeepAlive } else { encode::Connection::Close },
+        };
+        encode::response_head(&mut bytes, &head, response.fields.iter().map(|(name, value)| (*name, value.as_ref())));
         if !shape.head_only {
             bytes.extend_from_slice(&response.body);
         }
@@ -234,26 +244,16 @@ impl<S: Service + 'static> Connection<S> {
     }
 
     async fn refuse_head(&mut self, error: HeadError) -> io::Result<()> {
-        match error.status() {
-            None => Ok(()),
-            Some(431) => {
-                self.refuse(431, "Request Header Fields Too Large", "Exceeded maximum allowed HTTP header size").await
-            }
-            Some(status) if error == HeadError::MissingHost => {
-                let bytes = format!("HTTP/1.1 {status} Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-                fd::send_all(&self.stream, bytes.as_bytes()).await?;
-                self.linger().await;
-                Ok(())
-            }
-            Some(status) => self.refuse(status, "Bad Request", "Client Error").await,
-        }
+        fd::send_all(&self.stream, encode::refusal(error)).await?;
+        self.linger().await;
+        Ok(())
     }
 
-    /// The bare answers of the parser: no date, no CORS field (`spec/http.md` §1).
-    async fn refuse(&mut self, status: u16, reason: &str, message: &str) -> io::Result<()> {
-        let body = format!(r#"{{"error":"{reason}","message":"{message}","statusCode":{status}}}"#);
+    /// The head did not come in time. As bare as the answers to what is no HTTP (`spec/http.md` §1).
+    async fn refuse_late(&mut self) -> io::Result<()> {
+        let body = r#"{"error":"Request Timeout","message":"Client Timeout","statusCode":408}"#;
         let bytes = format!(
-            "HTTP/1.1 {status} {reason}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            "HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
             body.len()
         );
         fd::send_all(&self.stream, bytes.as_bytes()).await?;

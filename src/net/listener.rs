@@ -38,14 +38,12 @@ pub fn ensure_free(address: SocketAddr) -> io::Result<()> {
 /// Accepts until the future is dropped. Running out of descriptors pauses instead of spinning.
 pub async fn accept_loop<F: Future<Output = ()> + 'static>(
     listener: TcpListener,
-    mut serve: impl FnMut(TcpStream, SocketAddr) -> Option<F>,
+    mut serve: impl FnMut(TcpStream, SocketAddr) -> F,
 ) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                if let Some(task) = serve(stream, peer) {
-                    monoio::spawn(task);
-                }
+                monoio::spawn(serve(stream, peer));
             }
             Err(error) => {
                 log::warn!("cannot accept a connection: {error}");

@@ -30,7 +30,9 @@ pub enum DriverChoice {
 pub enum Driver {
     /// io_uring; `deferred` says that completions are only delivered when the core asks for them
     /// (`IORING_SETUP_DEFER_TASKRUN`, Linux 6.1), which spares it interruptions.
-    Uring { deferred: bool },
+    Uring {
+        deferred: bool,
+    },
     Epoll,
 }
 

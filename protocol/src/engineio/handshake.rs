@@ -57,7 +57,9 @@ impl Refusal {
 
     /// The whole response to an upgrade request, after which the connection is closed.
     pub fn raw_response(self) -> Vec<u8> {
-        crate::websocket::handshake::plain_response("400 Bad Request", "", self.message())
+        let mut response = Vec::new();
+        crate::websocket::handshake::append_refusal(&mut response, 400, self.message());
+        response
     }
 }
 
@@ -65,7 +67,7 @@ impl Query {
     /// Reads the query of a request target.
     pub fn parse(target: &str) -> Self {
         let mut query = Self::default();
-        for (name, value) in uri::query_pairs(uri::split(target).1) {
+        for (name, value) in uri::query(uri::split(target).query) {
             let slot = match name.as_ref() {
                 "EIO" => &mut query.revision,
                 "transport" => &mut query.transport,

@@ -126,7 +126,9 @@ pub enum Poll {
 enum Phase {
     Open,
     /// An orderly closing waits for polls to fetch the rest; given up at the time, once the queue is empty.
-    Closing { until: u64 },
+    Closing {
+        until: u64,
+    },
     Closed,
 }
 
@@ -171,9 +173,8 @@ pub struct Session<M> {
 impl<M: AsRef<[u8]>> Session<M> {
     /// A session whose open packet has just been sent.
     pub fn open(transport: Transport, now: u64, config: &Config) -> Self {
-        let polling = (transport == Transport::Polling).then(|| {
-            Box::new(Polling { queue: VecDeque::new(), pending: false, posting: false, candidate: None })
-        });
+        let polling = (transport == Transport::Polling)
+            .then(|| Box::new(Polling { queue: VecDeque::new(), pending: false, posting: false, candidate: None }));
         let heartbeat = Heartbeat::PingDue(now.saturating_add(config.ping_interval_ms));
         Self { transport, phase: Phase::Open, heartbeat, polling, effects: VecDeque::new() }
     }
@@ -334,7 +335,8 @@ impl<M: AsRef<[u8]>> Session<M> {
     pub fn handle_candidate(&mut self, now: u64, config: &Config) -> bool {
         match &mut self.polling {
             Some(polling) if polling.candidate.is_none() && self.phase == Phase::Open => {
-                polling.candidate = Some(Candidate { until: now.saturating_add(config.upgrade_timeout_ms), check: None });
+                polling.candidate =
+                    Some(Candidate { until: now.saturating_add(config.upgrade_timeout_ms), check: None });
                 true
             }
             _ => false,

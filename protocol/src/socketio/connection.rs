@@ -211,7 +211,10 @@ mod tests {
         let mut connection = connected();
         assert_eq!(connection.handle_text("2"), Incoming::Nothing);
         assert_eq!(connection.handle_text("2[5]"), Incoming::Nothing);
-        assert_eq!(connection.handle_text("2[\"p\",1,2]"), Incoming::Event { name: "p".into(), argument: Some("1".into()), ack: None });
+        assert_eq!(
+            connection.handle_text("2[\"p\",1,2]"),
+            Incoming::Event { name: "p".into(), argument: Some("1".into()), ack: None }
+        );
         assert_eq!(connection.handle_text("39[]"), Incoming::Ack { id: 9, argument: None });
         assert_eq!(connection.handle_text("3[1]"), Incoming::Nothing);
     }

@@ -140,7 +140,8 @@ pub fn placeholders_fit(data: &str, attachments: u8) -> bool {
         match json::kind(raw) {
             JsonKind::Array => left.extend(json::elements(raw)),
             JsonKind::Object => {
-                let member = |name: &str| json::members(raw).filter(|(key, _)| *key == name).map(|(_, value)| value).last();
+                let member =
+                    |name: &str| json::members(raw).filter(|(key, _)| *key == name).map(|(_, value)| value).last();
                 if member("\"_placeholder\"") == Some("true") {
                     let number = member("\"num\"").and_then(|raw| raw.parse::<u8>().ok());
                     if number.is_none_or(|number| number >= attachments) {
