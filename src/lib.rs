@@ -6,5 +6,6 @@ pub mod config;
 pub mod crypto;
 pub mod model;
 pub mod net;
+pub mod observe;
 pub mod realtime;
 pub mod runtime;
