@@ -115,6 +115,8 @@ fn what_is_ignored_is_bounded() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn chunks_round_trip_in_any_cut(
         chunks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..40), 0..10),

@@ -72,3 +72,92 @@ fn read_json(text: String) -> Result<Body, Error> {
         Err(error) => Err(Error::MalformedJson(format!("The body is not valid JSON: {error}"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::testing;
+
+    /// What becomes of a body: the value validation sees, or the message of the refusal.
+    fn check(method: &str, fields: &str, bytes: &[u8]) -> Result<Body, String> {
+        let head = testing::head(&format!("{method} / HTTP/1.1\r\nHost: x\r\n{fields}\r\n"));
+        read(&head, bytes.to_vec()).map_err(|error| match error {
+            Error::UnsupportedMediaType(name) => format!("415 {name}"),
+            Error::MalformedJson(_) => "malformed".to_string(),
+            Error::NotUtf8 => "not UTF-8".to_string(),
+            other => format!("{other:?}"),
+        })
+    }
+
+    fn sized(content_type: &str, bytes: &[u8]) -> Result<Body, String> {
+        check("POST", &format!("Content-Type: {content_type}\r\nContent-Length: {}\r\n", bytes.len()), bytes)
+    }
+
+    #[test]
+    fn media_types() {
+        let json = Ok(Body::Json("{}".to_string()));
+        for content_type in [
+            "application/json",
+            "application/json; charset=utf-8",
+            "application/json;charset=latin1",
+            "Application/JSON",
+        ] {
+            assert_eq!(sized(content_type, b"{}"), json, "{content_type}");
+        }
+        assert_eq!(sized("text/plain", b"{}"), Ok(Body::Text("{}".to_string())));
+        for (content_type, named) in [
+            ("application/x-www-form-urlencoded", "application/x-www-form-urlencoded"),
+            ("application/vnd.api+json", "application/vnd.api+json"),
+            ("application/jsonx", "application/jsonx"),
+            ("image/png; x=y", "image/png"),
+            ("foo", "%s"),
+            ("a/b/c", "%s"),
+        ] {
+            assert_eq!(sized(content_type, b"{}"), Err(format!("415 {named}")), "{content_type}");
+        }
+    }
+
+    #[test]
+    fn nothing_sent() {
+        assert_eq!(check("POST", "", b""), Ok(Body::Absent));
+        assert_eq!(check("POST", "Content-Length: 0\r\n", b""), Ok(Body::Absent));
+        assert_eq!(check("POST", "Content-Length: 2\r\n", b"{}"), Err("415 undefined".to_string()));
+        assert_eq!(check("POST", "Transfer-Encoding: chunked\r\n", b""), Err("415 undefined".to_string()));
+        for bytes in [&b""[..], b"  \n "] {
+            assert_eq!(sized("application/json", bytes), Ok(Body::Empty));
+        }
+        assert_eq!(check("POST", "Content-Type: application/json\r\n", b""), Ok(Body::Empty));
+    }
+
+    #[test]
+    fn malformed_json() {
+        for text in
+            [r#"{"a":"#, "{'a':1}", r#"{"a":1,}"#, "{} x", "\u{feff}{}", "{\"a\":\"\u{1}\"}", "NaN", "01", "[1 2]"]
+        {
+            assert_eq!(sized("application/json", text.as_bytes()), Err("malformed".to_string()), "{text}");
+        }
+        let deep = "[".repeat(1_000_000);
+        assert_eq!(sized("application/json", deep.as_bytes()), Err("malformed".to_string()));
+        assert!(matches!(sized("application/json", b" {\"a\":1}\r\n"), Ok(Body::Json(_))));
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8() {
+        let bytes = b"{\"a\":\"\xff\xfe\"}";
+        assert_eq!(sized("application/json", bytes), Err("not UTF-8".to_string()));
+        let chunked = check("POST", "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n", bytes);
+        assert_eq!(chunked, Ok(Body::Json("{\"a\":\"\u{fffd}\u{fffd}\"}".to_string())));
+    }
+
+    #[test]
+    fn routes_without_body_schema() {
+        assert_eq!(check("GET", "Content-Type: application/xml\r\nContent-Length: 1\r\n", b"x"), Ok(Body::Absent));
+        assert_eq!(check("DELETE", "Content-Type: application/json\r\n", b""), Ok(Body::Empty));
+        assert_eq!(check("DELETE", "", b""), Ok(Body::Absent));
+        let delete = |content_type: &str, bytes: &[u8]| {
+            check("DELETE", &format!("Content-Type: {content_type}\r\nContent-Length: {}\r\n", bytes.len()), bytes)
+        };
+        assert_eq!(delete("application/json", b"{\"any\":"), Err("malformed".to_string()));
+        assert_eq!(delete("application/xml", b"x"), Err("415 application/xml".to_string()));
+    }
+}

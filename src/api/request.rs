@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use protocol::http::head::RequestHead;
 
+use crate::config::network::Network;
+
 /// A complete request to a known route.
 pub struct Request {
     pub head: RequestHead,
@@ -25,6 +27,20 @@ impl Request {
             Body::Absent | Body::Empty | Body::Text(_) => None,
         }
     }
+}
+
+/// The client's address: the peer, or what proxies that are trusted say about theirs, read from the nearest one on.
+pub fn client_address(head: &RequestHead, peer: IpAddr, trusted_proxies: &[Network]) -> IpAddr {
+    let is_trusted = |address: IpAddr| trusted_proxies.iter().any(|network| network.contains(address));
+    let mut client = peer;
+    let mut forwarded: Vec<&str> =
+        head.header_all("x-forwarded-for").flat_map(|value| value.split(',')).map(str::trim).collect();
+    while is_trusted(client)
+        && let Some(Ok(next)) = forwarded.pop().map(str::parse)
+    {
+        client = next;
+    }
+    client
 }
 
 /// The body of a request.

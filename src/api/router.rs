@@ -129,3 +129,103 @@ fn search<'r, T>(
     values.push(segments.join("/"));
     Some(leaf)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn router() -> Router<&'static str> {
+        let mut router = Router::default();
+        for (method, template) in [
+            (Method::Get, "/"),
+            (Method::Get, "/v1/user/:id"),
+            (Method::Get, "/v1/user/search"),
+            (Method::Get, "/v1/kv"),
+            (Method::Get, "/v1/kv/:key"),
+            (Method::Post, "/v1/kv"),
+            (Method::Delete, "/v1/connect/:vendor"),
+            (Method::Delete, "/v1/connect/github"),
+            (Method::Get, "/v1/connect/github/params"),
+            (Method::Get, "/v1/connect/:vendor/token"),
+            (Method::Get, "/v1/sessions/:sessionId/messages"),
+            (Method::Get, "/v1/access-keys/:sessionId/:machineId"),
+            (Method::Get, "/files/*"),
+        ] {
+            router.add(method, template, template);
+        }
+        router
+    }
+
+    /// The template that was found and its parameters, joined.
+    fn find(method: Method, path: &str) -> Option<(&'static str, String)> {
+        let router = router();
+        let found = router.find(method, path).expect("decodable")?;
+        let params: Vec<String> = found.params.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        Some((found.template, params.join("&")))
+    }
+
+    #[test]
+    fn paths_and_templates() {
+        let long = "k".repeat(101);
+        let longest = "k".repeat(100);
+        let encoded = "%C3%BC".repeat(100);
+        for (path, expected) in [
+            ("/", Some(("/", String::new()))),
+            ("/v1/kv", Some(("/v1/kv", String::new()))),
+            ("/v1/kv/", Some(("/v1/kv/:key", "key=".to_string()))),
+            ("/v1/kv/a%2Fb", Some(("/v1/kv/:key", "key=a/b".to_string()))),
+            ("/v1/kv/a+b", Some(("/v1/kv/:key", "key=a+b".to_string()))),
+            ("/v1/kv/a;b", Some(("/v1/kv/:key", "key=a;b".to_string()))),
+            ("/v1/sessions//messages", Some(("/v1/sessions/:sessionId/messages", "sessionId=".to_string()))),
+            ("/v1/user/search", Some(("/v1/user/search", String::new()))),
+            ("/v1/user/searching", Some(("/v1/user/:id", "id=searching".to_string()))),
+            ("/v1/connect/github/params", Some(("/v1/connect/github/params", String::new()))),
+            ("/v1/connect/github/token", Some(("/v1/connect/:vendor/token", "vendor=github".to_string()))),
+            (
+                "/v1/access-keys/a/b",
+                Some(("/v1/access-keys/:sessionId/:machineId", "sessionId=a&machineId=b".to_string())),
+            ),
+            ("/files/a/b%20c", Some(("/files/*", "*=a/b c".to_string()))),
+            ("/files/", Some(("/files/*", "*=".to_string()))),
+            ("/%76%31/kv", Some(("/v1/kv", String::new()))),
+            (&format!("/v1/kv/{longest}"), Some(("/v1/kv/:key", format!("key={longest}")))),
+            (&format!("/v1/kv/{encoded}"), Some(("/v1/kv/:key", format!("key={}", "ü".repeat(100))))),
+            (&format!("/v1/kv/{long}"), None),
+            (&format!("/v1/kv/{}", "😀".repeat(51)), None),
+            ("/V1/kv", None),
+            ("//v1/kv", None),
+            ("/v1//kv", None),
+            ("/v1/kv/a/b", None),
+            ("/v1/user/search/", None),
+            ("/files", None),
+            ("", None),
+            ("v1/kv", None),
+            ("*", None),
+        ] {
+            assert_eq!(find(Method::Get, path), expected, "{path}");
+            assert_eq!(find(Method::Head, path), expected, "HEAD {path}");
+        }
+    }
+
+    #[test]
+    fn another_method_is_another_route() {
+        assert_eq!(find(Method::Post, "/v1/kv").map(|found| found.0), Some("/v1/kv"));
+        assert_eq!(find(Method::Put, "/v1/kv"), None);
+        assert_eq!(find(Method::Delete, "/v1/connect/github"), Some(("/v1/connect/github", String::new())));
+        assert_eq!(find(Method::Delete, "/v1/connect/openai").map(|found| found.1), Some("vendor=openai".to_string()));
+    }
+
+    #[test]
+    fn undecodable_paths_are_refused_wherever_they_lead() {
+        for path in ["/v1/kv/%zz", "/v1/kv/%", "/v1/kv/%C3", "/nowhere/%zz", "/%ff"] {
+            assert_eq!(router().find(Method::Get, path).err(), Some(Undecodable), "{path}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "listed twice")]
+    fn a_route_is_listed_once() {
+        let mut router = router();
+        router.add(Method::Get, "/v1/user/:other", "again");
+    }
+}

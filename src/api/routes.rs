@@ -12,6 +12,7 @@ use protocol::http::Method;
 
 use super::error::Error;
 use super::guard::Guard;
+use super::limits::PerMinute;
 use super::request::Request;
 use super::response::Response;
 use super::rest;
@@ -26,11 +27,30 @@ pub type Answer = Pin<Box<dyn Future<Output = Result<Response, Error>>>>;
 /// A handler behind its guard: takes what it needs from the request, or refuses it.
 pub type Handler = Box<dyn Fn(&Rc<Context>, &Guard, &Request) -> Result<Answer, Error>>;
 
+/// What the router finds.
+pub struct Endpoint {
+    pub handler: Handler,
+    pub limit: Option<PerMinute>,
+}
+
 /// One line of the table.
 pub struct Route {
     method: Method,
     template: &'static str,
-    handler: Handler,
+    endpoint: Endpoint,
+}
+
+impl Route {
+    fn new(method: Method, template: &'static str, handler: Handler) -> Self {
+        Self { method, template, endpoint: Endpoint { handler, limit: None } }
+    }
+
+    /// Limits how often a client may call this route.
+    #[must_use]
+    pub fn limited(mut self, per_minute: u32) -> Self {
+        self.endpoint.limit = Some(PerMinute(per_minute));
+        self
+    }
 }
 
 /// A route that needs a caller.
@@ -45,7 +65,7 @@ where
         let caller = guard.bearer(request)?;
         Ok(Box::pin(handler(Rc::clone(ctx), caller, input)))
     });
-    Route { method, template, handler }
+    Route::new(method, template, handler)
 }
 
 /// A route for everybody that likes to know who calls.
@@ -59,7 +79,7 @@ where
         let input = take(request)?;
         Ok(Box::pin(handler(Rc::clone(ctx), guard.optional(request), input)))
     });
-    Route { method, template, handler }
+    Route::new(method, template, handler)
 }
 
 /// A route for everybody.
@@ -71,7 +91,7 @@ where
 {
     let handler: Handler =
         Box::new(move |ctx, _, request| Ok(Box::pin(handler(Rc::clone(ctx), take(request)?)) as Answer));
-    Route { method, template, handler }
+    Route::new(method, template, handler)
 }
 
 fn take<I: FromRequest>(request: &Request) -> Result<I, Error> {
@@ -82,10 +102,10 @@ fn take<I: FromRequest>(request: &Request) -> Result<I, Error> {
 }
 
 /// The table as a tree.
-pub fn router() -> Router<Handler> {
+pub fn router() -> Router<Endpoint> {
     let mut router = Router::default();
     for route in table() {
-        router.add(route.method, route.template, route.handler);
+        router.add(route.method, route.template, route.endpoint);
     }
     router
 }

@@ -626,3 +626,276 @@ fn as_float(bound: i64) -> f64 {
 fn saturated(number: f64) -> i64 {
     number as i64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::testing;
+
+    /// The texts of the issues that `read` finds in a JSON body.
+    fn issues(body: &str, read: impl FnOnce(&mut Fields<'_, '_>)) -> Vec<String> {
+        let body = if body.is_empty() { Body::Empty } else { Body::Json(body.to_string()) };
+        collect(&testing::request("POST / HTTP/1.1\r\nHost: x\r\n\r\n", body), |parts| read(&mut parts.body()))
+    }
+
+    fn query_issues(query: &str, read: impl FnOnce(&mut Fields<'_, '_>)) -> Vec<String> {
+        let head = format!("GET /?{query} HTTP/1.1\r\nHost: x\r\n\r\n");
+        collect(&testing::request(&head, Body::Absent), |parts| read(&mut parts.query()))
+    }
+
+    fn collect(request: &Request, read: impl FnOnce(&mut Parts<'_>)) -> Vec<String> {
+        let mut parts = Parts::new(request);
+        read(&mut parts);
+        let issues = parts.into_issues().into_result().err().unwrap_or_default();
+        issues.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn bodies_that_are_no_objects() {
+        for (body, received) in [
+            (Body::Json("[1]".to_string()), "array"),
+            (Body::Json("\"a\"".to_string()), "string"),
+            (Body::Json(" 5 ".to_string()), "number"),
+            (Body::Json("true".to_string()), "boolean"),
+            (Body::Json("null".to_string()), "null"),
+            (Body::Text("{}".to_string()), "string"),
+            (Body::Absent, "null"),
+        ] {
+            let request = testing::request("POST / HTTP/1.1\r\nHost: x\r\n\r\n", body);
+            let found = collect(&request, |parts| {
+                let mut body = parts.body();
+                body.text("tag");
+                body.refine(false, "never said");
+            });
+            assert_eq!(found, [format!("body/ Expected object, received {received}")]);
+        }
+    }
+
+    #[test]
+    fn types_and_presence() {
+        let read = |fields: &mut Fields<'_, '_>| {
+            fields.text("a");
+            fields.text_opt("b");
+            fields.text_nullish("c");
+            fields.text_nullable("d");
+        };
+        assert_eq!(issues("", read), ["body/a Required", "body/d Required"]);
+        assert_eq!(
+            issues(r#"{"a":null,"b":null,"c":null,"d":null}"#, read),
+            ["body/a Expected string, received null", "body/b Expected string, received null"]
+        );
+        assert_eq!(
+            issues(r#"{"a":1,"b":true,"c":[],"d":{}}"#, read),
+            [
+                "body/a Expected string, received number",
+                "body/b Expected string, received boolean",
+                "body/c Expected string, received array",
+                "body/d Expected string, received object"
+            ]
+        );
+        assert_eq!(issues(r#"{"a":"","b":"","c":"","d":"","__proto__":{"a":1}}"#, read), [""; 0]);
+        let booleans = |fields: &mut Fields<'_, '_>| {
+            fields.boolean_opt("a");
+            fields.boolean_nullish("b");
+            fields.boolean("c");
+        };
+        assert_eq!(
+            issues(r#"{"a":null,"b":null,"c":"true"}"#, booleans),
+            ["body/a Expected boolean, received null", "body/c Expected boolean, received string"]
+        );
+    }
+
+    #[test]
+    fn values_are_read_as_javascript_reads_them() {
+        let body = r#"{"a":"x","a":"last","\u0062":"caf\u00e9\n","n":1e2,"big":1e300,"c":{"a":"inner"}}"#;
+        let request = testing::request("POST / HTTP/1.1\r\nHost: x\r\n\r\n", Body::Json(body.to_string()));
+        let mut parts = Parts::new(&request);
+        let mut fields = parts.body();
+        assert_eq!(fields.text("a"), "last");
+        assert_eq!(fields.text("b"), "café\n");
+        assert_eq!(fields.integer("n", ..), 100);
+        assert_eq!(fields.integer("big", 0..), i64::MAX);
+        assert_eq!(fields.json("c"), Some(r#"{"a":"inner"}"#));
+        assert_eq!(fields.object("c", |fields| fields.text("a")), "inner");
+        assert!(parts.into_issues().into_result().is_ok());
+        assert_eq!(
+            issues(r#"{"a":"\ud800"}"#, |fields| drop(fields.text("a"))),
+            ["body/a Invalid text: unpaired surrogate"]
+        );
+    }
+
+    #[test]
+    fn numbers() {
+        for (value, expected) in [
+            ("-1", vec!["body/n Number must be greater than or equal to 0"]),
+            ("0.5", vec!["body/n Expected integer, received float"]),
+            (
+                "-0.5",
+                vec!["body/n Expected integer, received float", "body/n Number must be greater than or equal to 0"],
+            ),
+            ("11", vec!["body/n Number must be less than or equal to 10"]),
+            ("\"1\"", vec!["body/n Expected number, received string"]),
+            ("null", vec!["body/n Expected number, received null"]),
+            ("10", vec![]),
+            ("1.0", vec![]),
+        ] {
+            let found = issues(&format!(r#"{{"n":{value}}}"#), |fields| drop(fields.integer("n", 0..=10)));
+            assert_eq!(found, expected, "{value}");
+        }
+        let positive =
+            |value: &str| issues(&format!(r#"{{"n":{value}}}"#), |fields| drop(fields.integer_opt("n", POSITIVE)));
+        assert_eq!(positive("0"), ["body/n Number must be greater than 0"]);
+        assert_eq!(
+            positive("-1.5"),
+            ["body/n Expected integer, received float", "body/n Number must be greater than 0"]
+        );
+    }
+
+    #[test]
+    fn numbers_in_queries_are_texts() {
+        for (text, expected) in [
+            ("", Some(0.0)),
+            ("%20", Some(0.0)),
+            ("%202%20", Some(2.0)),
+            ("0x10", Some(16.0)),
+            ("0b11", Some(3.0)),
+            ("0o7", Some(7.0)),
+            ("1e2", Some(100.0)),
+            ("-1.5", Some(-1.5)),
+            ("%2B3", Some(3.0)),
+            (".5", Some(0.5)),
+            ("5.", Some(5.0)),
+            ("-Infinity", Some(f64::NEG_INFINITY)),
+            ("many", None),
+            ("1,5", None),
+            ("0x", None),
+            ("-0x1", None),
+            ("inf", None),
+            ("nan", None),
+            ("1_0", None),
+            (".", None),
+            ("1e", None),
+            ("%C3%BC", None),
+        ] {
+            let mut number = None;
+            let found = query_issues(&format!("n={text}"), |fields| number = fields.number_opt("n"));
+            assert_eq!(number, expected, "{text}");
+            let complaint: &[&str] =
+                if expected.is_none() { &["querystring/n Expected number, received nan"] } else { &[] };
+            assert_eq!(found, complaint, "{text}");
+        }
+        let limit = |fields: &mut Fields<'_, '_>| drop(fields.integer_or("limit", 1..=200, 50));
+        assert_eq!(query_issues("limit=1&limit=2", limit), ["querystring/limit Expected number, received nan"]);
+        assert_eq!(query_issues("limit=Infinity", limit).len(), 2);
+        assert_eq!(query_issues("other=1", limit), [""; 0]);
+        let text = |fields: &mut Fields<'_, '_>| drop(fields.text_opt("a"));
+        assert_eq!(query_issues("a=b&a=c", text), ["querystring/a Expected string, received array"]);
+    }
+
+    #[test]
+    fn enumerations() {
+        const OPTIONS: &[&str] = &["hour", "day"];
+        for (value, expected) in [
+            ("\"\"", "body/g Invalid enum value. Expected 'hour' | 'day', received ''"),
+            ("\"week\"", "body/g Invalid enum value. Expected 'hour' | 'day', received 'week'"),
+            ("5", "body/g Expected 'hour' | 'day', received number"),
+        ] {
+            let found = issues(&format!(r#"{{"g":{value}}}"#), |fields| drop(fields.one_of_nullish("g", OPTIONS)));
+            assert_eq!(found, [expected]);
+        }
+        assert_eq!(issues("", |fields| drop(fields.one_of("g", OPTIONS))), ["body/g Required"]);
+        assert_eq!(issues(r#"{"g":null}"#, |fields| drop(fields.one_of_nullish("g", OPTIONS))), [""; 0]);
+    }
+
+    #[test]
+    fn arrays_and_objects() {
+        let read = |fields: &mut Fields<'_, '_>| {
+            fields.objects("m", 1..=3, |fields| {
+                (fields.text("key"), fields.text_nullable("value"), fields.number("version"))
+            });
+        };
+        assert_eq!(
+            issues(r#"{"m":[7,null,{"key":"a","value":5,"version":null}]}"#, read),
+            [
+                "body/m/0 Expected object, received number",
+                "body/m/1 Expected object, received null",
+                "body/m/2/value Expected string, received number",
+                "body/m/2/version Expected number, received null"
+            ]
+        );
+        assert_eq!(issues(r#"{"m":"text"}"#, read), ["body/m Expected array, received string"]);
+        assert_eq!(issues(r#"{"m":[]}"#, read), ["body/m Array must contain at least 1 element(s)"]);
+        let keys = |fields: &mut Fields<'_, '_>| drop(fields.texts("k", 1..=2));
+        assert_eq!(
+            issues(r#"{"k":["a",1,"c"]}"#, keys),
+            ["body/k Array must contain at most 2 element(s)", "body/k/1 Expected string, received number"]
+        );
+        let edit = |fields: &mut Fields<'_, '_>| {
+            fields.object_opt("e", |fields| (fields.text("a"), fields.integer("n", 0..)));
+        };
+        assert_eq!(issues(r#"{"e":{}}"#, edit), ["body/e/a Required", "body/e/n Required"]);
+        assert_eq!(issues(r#"{"e":null}"#, edit), ["body/e Expected object, received null"]);
+        assert_eq!(issues("{}", edit), [""; 0]);
+        assert_eq!(issues("{}", |fields| fields.object("e", |fields| drop(fields.text("a")))), ["body/e Required"]);
+    }
+
+    #[test]
+    fn free_form_maps_of_numbers() {
+        let mut numbers = Vec::new();
+        let found = issues(r#"{"tokens":{"in":1,"total":3,"in":2,"out":0.5}}"#, |fields| {
+            numbers = fields.object("tokens", |fields| fields.numbers("total"));
+        });
+        assert_eq!(found, [""; 0]);
+        let expected = [("total", 3.0), ("in", 2.0), ("out", 0.5)].map(|(name, value)| (name.to_string(), value));
+        assert_eq!(numbers, expected);
+        let found = issues(r#"{"tokens":{"in":"1"}}"#, |fields| {
+            fields.object("tokens", |fields| drop(fields.numbers("total")));
+        });
+        assert_eq!(found, ["body/tokens/total Required", "body/tokens/in Expected number, received string"]);
+    }
+
+    #[test]
+    fn rules_between_fields_need_fields_of_the_right_type() {
+        let read = |fields: &mut Fields<'_, '_>| {
+            fields.integer_or("limit", 1..=10, 5);
+            fields.refine(false, "not together");
+        };
+        assert_eq!(query_issues("limit=x", read), ["querystring/limit Expected number, received nan"]);
+        assert_eq!(
+            query_issues("limit=0", read),
+            ["querystring/limit Number must be greater than or equal to 1", "querystring/ not together"]
+        );
+    }
+
+    #[test]
+    fn a_part_is_looked_at_only_if_those_before_it_are_fine() {
+        let request = testing::request("POST /?n=x HTTP/1.1\r\nHost: x\r\n\r\n", Body::Json("{}".to_string()));
+        let found = collect(&request, |parts| {
+            parts.body().text("a");
+            parts.query().integer_or("n", .., 0);
+            parts.headers().text("x-signature");
+        });
+        assert_eq!(found, ["body/a Required"]);
+        let found = collect(&request, |parts| {
+            parts.headers().text("x-signature");
+            parts.headers().text("x-event");
+        });
+        assert_eq!(found, ["headers/x-signature Required", "headers/x-event Required"]);
+    }
+
+    #[test]
+    fn uuids() {
+        let uuid = |text: &str| issues(&format!(r#"{{"id":"{text}"}}"#), |fields| drop(fields.uuid("id")));
+        assert_eq!(uuid("4F6c0000-0000-0000-0000-00000000000a"), [""; 0]);
+        for bad in ["", "4f6c", "4f6c00000000-0000-0000-00000000000a0", "4f6c0000-0000-0000-0000-00000000000g"] {
+            assert_eq!(uuid(bad), ["body/id Invalid uuid"]);
+        }
+    }
+
+    #[test]
+    fn what_a_peer_can_make_us_report_is_bounded() {
+        let many = format!(r#"{{"m":[{}]}}"#, vec!["1"; 5_000].join(","));
+        let found = issues(&many, |fields| drop(fields.texts("m", 0..=1_000)));
+        assert_eq!(found.len(), ISSUES_MAX);
+    }
+}

@@ -16,7 +16,7 @@ impl Frame {
         bytes.extend_from_slice(&[0; 10]);
         write(&mut bytes);
         let mut header = [0; 10];
-        let length = encode_header(Opcode::Text, (bytes.len() - 10) as u64, &mut header);
+        let length = encode_header(Opcode::Text, bytes.len() - 10, &mut header);
         let start = 10 - length;
         bytes[start..10].copy_from_slice(&header[..length]);
         Self(Rc::from(&bytes[start..]))
@@ -62,7 +62,16 @@ mod tests {
             assert_eq!(frame.packet().len(), length);
             assert_eq!(frame.bytes()[0], 0x81);
             let header = frame.bytes().len() - length;
-            assert_eq!(header, if length < 126 { 2 } else if length < 65_536 { 4 } else { 10 });
+            assert_eq!(
+                header,
+                if length < 126 {
+                    2
+                } else if length < 65_536 {
+                    4
+                } else {
+                    10
+                }
+            );
             assert_eq!(Frame::from_bytes(frame.bytes()).packet(), frame.packet());
         }
     }

@@ -49,6 +49,11 @@ impl From<io::Error> for Stop {
 }
 
 impl<S: Service + 'static> Http<S> {
+    pub fn new(service: Rc<S>, turn: Rc<Turn>) -> Rc<Self> {
+        let limits = Limits::default();
+        Rc::new(Self { service, turn, limits, closing: Cell::new(false), active: Cell::new(0) })
+    }
+
     /// Serves a connection to its end. `unread` is what another core has read already.
     pub async fn serve(self: Rc<Self>, stream: TcpStream, peer: SocketAddr, unread: Vec<u8>) {
         let mut connection = Connection { http: self, stream: Rc::new(stream), peer, input: unread };

@@ -23,6 +23,16 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
+/// The same for a port that one core serves alone.
+pub fn bind_alone(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(128)?;
+    Ok(socket.into())
+}
+
 /// Fails if somebody else listens on the address already. `SO_REUSEPORT` alone would let a second server of the same
 /// user share the port in silence.
 pub fn ensure_free(address: SocketAddr) -> io::Result<()> {
@@ -38,14 +48,12 @@ pub fn ensure_free(address: SocketAddr) -> io::Result<()> {
 /// Accepts until the future is dropped. Running out of descriptors pauses instead of spinning.
 pub async fn accept_loop<F: Future<Output = ()> + 'static>(
     listener: TcpListener,
-    mut serve: impl FnMut(TcpStream, SocketAddr) -> Option<F>,
+    mut serve: impl FnMut(TcpStream, SocketAddr) -> F,
 ) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                if let Some(task) = serve(stream, peer) {
-                    monoio::spawn(task);
-                }
+                monoio::spawn(serve(stream, peer));
             }
             Err(error) => {
                 log::warn!("cannot accept a connection: {error}");

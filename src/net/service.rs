@@ -56,7 +56,10 @@ pub type Attach = Box<dyn FnOnce(TcpStream, Vec<u8>)>;
 pub enum Outcome {
     Respond(Response),
     /// Write these bytes, then give the connection away.
-    Upgrade { response: Vec<u8>, attach: Attach },
+    Upgrade {
+        response: Vec<u8>,
+        attach: Attach,
+    },
     /// Write these bytes as they are and close.
     Raw(Vec<u8>),
     /// Close without an answer.

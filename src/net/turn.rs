@@ -86,8 +86,8 @@ impl Turn {
         }
     }
 
-    /// Runs for ever: fires timers; tokens go to `fired` with the time they were armed for.
-    pub async fn timer_loop(&self, mut fired: impl FnMut(Key, Millis)) {
+    /// Runs for ever: fires timers; tokens go to `fired` with the time they were armed for. `ticked` follows every tick.
+    pub async fn timer_loop(&self, mut fired: impl FnMut(Key, Millis), mut ticked: impl FnMut()) {
         let mut due = Vec::new();
         loop {
             monoio::time::sleep(std::time::Duration::from_millis(TICK_MS)).await;
@@ -98,6 +98,7 @@ impl Turn {
                     Due::Wake(state) => state.fire(),
                 }
             }
+            ticked();
         }
     }
 }

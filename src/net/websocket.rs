@@ -10,8 +10,8 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use monoio::net::TcpStream;
-use protocol::websocket::frame::encode_close;
-use protocol::websocket::message::{Decoder, Event};
+use protocol::websocket::frame::{self, Opcode, encode_close};
+use protocol::websocket::message::{Decoder, Event, Input};
 
 use super::fd::{self, Received};
 use super::frame::Frame;
@@ -147,7 +147,13 @@ impl Channel {
     }
 
     /// Reads until the end. `unread` is what arrived together with the handshake.
-    pub async fn read_loop(self: Rc<Self>, mut decoder: Decoder, receiver: impl Receiver, turn: Rc<Turn>, unread: Vec<u8>) {
+    pub async fn read_loop(
+        self: Rc<Self>,
+        mut decoder: Decoder,
+        receiver: impl Receiver,
+        turn: Rc<Turn>,
+        unread: Vec<u8>,
+    ) {
         let mut unread = unread;
         let verdict = loop {
             let step = if unread.is_empty() {
@@ -231,14 +237,14 @@ impl Channel {
     }
 
     fn digest_messages(&self, bytes: &mut [u8], decoder: &mut Decoder, receiver: &impl Receiver) -> Step {
-        let mut rest = bytes;
+        let mut input = Input::new(bytes);
         loop {
-            let flow = match decoder.next(&mut rest) {
+            let flow = match decoder.next(&mut input) {
                 Ok(None) => return Step::Again,
                 Err(error) => return Step::Over(Verdict::Violation(error.close_code())),
                 Ok(Some(Event::Ping(payload))) => {
                     if self.state.get() == State::Open {
-                        let pong = Frame::from_bytes(&protocol::websocket::frame::encode_pong(payload));
+                        let pong = Frame::from_bytes(&frame::encode(Opcode::Pong, payload));
                         if self.outbox.borrow_mut().push(pong, self.outbox_bytes_max).is_err() {
                             return Step::Over(Verdict::Ended);
                         }
@@ -258,7 +264,8 @@ impl Channel {
                 }
             };
             if flow == Flow::Leave {
-                return Step::Left(rest.to_vec());
+                let used = input.consumed();
+                return Step::Left(bytes[used..].to_vec());
             }
         }
     }

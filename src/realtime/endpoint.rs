@@ -29,10 +29,8 @@ use crate::runtime::slab::Key;
 /// Every target that begins like this belongs to the endpoint, whatever follows in the path (S-6).
 pub const PREFIX: &str = "/v1/updates/";
 
-const CORS: [(&str, Cow<'static, str>); 2] = [
-    ("Access-Control-Allow-Origin", Cow::Borrowed("*")),
-    ("Access-Control-Allow-Credentials", Cow::Borrowed("true")),
-];
+const CORS: [(&str, Cow<'static, str>); 2] =
+    [("Access-Control-Allow-Origin", Cow::Borrowed("*")), ("Access-Control-Allow-Credentials", Cow::Borrowed("true"))];
 
 /// A POST that is being received. Dropped before its body came, it ends the session (`spec/socketio.md` §5.3).
 struct Posting {
@@ -152,7 +150,7 @@ impl Hub {
                 if let Some(Ok(mut posting)) = ticket.map(|ticket| ticket.downcast::<Posting>()) {
                     posting.received = true;
                 }
-                self.post(key, &body);
+                self.post_body(key, &body);
                 let mut response = respond(200, Some("text/html"), b"ok".to_vec());
                 response.fields.push(("cache-control", Cow::Borrowed("no-store")));
                 response
@@ -225,11 +223,14 @@ impl Hub {
         if query.transport() != Some(Transport::WebSocket) {
             return Outcome::Raw(Refusal::BadRequest.raw_response());
         }
-        let accepted = match upgrade::accept(head) {
-            Ok(accepted) => accepted,
-            Err(refused) => return Outcome::Raw(refused.response()),
-        };
-        let response = accepted.response();
+        let mut response = Vec::new();
+        match upgrade::check(head) {
+            Ok(accepted) => accepted.append_response(&mut response),
+            Err(refused) => {
+                refused.append_response(&mut response);
+                return Outcome::Raw(response);
+            }
+        }
         let hub = Rc::clone(&self);
         Outcome::Upgrade {
             response,
@@ -330,4 +331,3 @@ fn poll_response(head: &RequestHead, payload: Vec<u8>) -> Response {
     }
     response
 }
-

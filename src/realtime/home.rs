@@ -90,7 +90,11 @@ impl Home {
     }
 
     /// Who gets an event.
-    pub fn recipients<'a>(&'a self, audience: &'a Audience, skip: Option<SocketId>) -> impl Iterator<Item = &'a Member> {
+    pub fn recipients<'a>(
+        &'a self,
+        audience: &'a Audience,
+        skip: Option<SocketId>,
+    ) -> impl Iterator<Item = &'a Member> {
         self.members.iter().filter(move |member| member.hears(audience) && Some(member.socket) != skip)
     }
 
@@ -152,7 +156,13 @@ mod tests {
     use crate::runtime::slab::Slab;
 
     fn update(seq: i64) -> Update {
-        Update { account: AccountId::from("a".to_string()), seq, audience: Audience::All, body: String::new(), skip: None }
+        Update {
+            account: AccountId::from("a".to_string()),
+            seq,
+            audience: Audience::All,
+            body: String::new(),
+            skip: None,
+        }
     }
 
     fn seqs(out: &mut Vec<Update>) -> Vec<i64> {
@@ -166,7 +176,13 @@ mod tests {
         let machine = |m: &str| MachineId::from(m.to_string());
         let mut home = Home::default();
         let mut sockets = Vec::new();
-        for class in [Class::User, Class::Session(session("s")), Class::Session(session("s:a")), Class::Machine(machine("m")), Class::Other] {
+        for class in [
+            Class::User,
+            Class::Session(session("s")),
+            Class::Session(session("s:a")),
+            Class::Machine(machine("m")),
+            Class::Other,
+        ] {
             let socket = SocketId::random();
             sockets.push(socket);
             home.join(Member { place: Place { core: CoreId(0), key: slab.insert(()) }, socket, class });

@@ -16,12 +16,22 @@ pub enum Message {
     /// To the home core of the account: tell its members.
     Publish(Event),
     /// To the home core: a connection has come, or gone.
-    Join { account: AccountId, member: Member },
-    Leave { account: AccountId, place: Place },
+    Join {
+        account: AccountId,
+        member: Member,
+    },
+    Leave {
+        account: AccountId,
+        place: Place,
+    },
     /// From a home core: frames for connections here, all of one turn.
     Deliver(Vec<Delivery>),
     /// An HTTP connection whose request concerns a session of this core.
-    Adopt { descriptor: OwnedFd, unread: Vec<u8>, peer: SocketAddr },
+    Adopt {
+        descriptor: OwnedFd,
+        unread: Vec<u8>,
+        peer: SocketAddr,
+    },
     /// A websocket session whose account lives here.
     Move(Box<Moved>),
     /// A session that began on this core and moved away has ended.
@@ -37,8 +47,8 @@ pub enum Message {
 pub enum Stop {
     /// Accept nothing more, tell clients to reconnect elsewhere, let requests finish.
     Drain,
-    /// Leave.
-    Now,
+    /// End the loops.
+    Leave,
 }
 
 /// One frame and who gets it.

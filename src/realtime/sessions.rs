@@ -59,7 +59,8 @@ impl Hub {
         log::debug!("session ended: {reason:?}");
     }
 
-    pub(super) fn end_all(self: &Rc<Self>) {
+    /// Ends every session of this core; clients reconnect and catch up.
+    pub fn end_all(&self) {
         for key in self.sessions.borrow().keys() {
             self.with_engine(key, |engine, _| engine.abort(Reason::Shutdown));
             self.pump(key);
@@ -388,7 +389,7 @@ impl Hub {
     }
 
     /// The body of a POST: packets in order, up to the first that cannot be read.
-    pub(super) fn post(&self, key: Key, body: &[u8]) {
+    pub(super) fn post_body(&self, key: Key, body: &[u8]) {
         self.post_ended(key);
         let Ok(body) = std::str::from_utf8(body) else {
             self.with_engine(key, |engine, _| engine.handle_parse_error(Source::Transport));

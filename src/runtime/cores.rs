@@ -30,7 +30,9 @@ pub enum DriverChoice {
 pub enum Driver {
     /// io_uring; `deferred` says that completions are only delivered when the core asks for them
     /// (`IORING_SETUP_DEFER_TASKRUN`, Linux 6.1), which spares it interruptions.
-    Uring { deferred: bool },
+    Uring {
+        deferred: bool,
+    },
     Epoll,
 }
 
@@ -106,4 +108,12 @@ where
         };
         runtime.block_on(async move { main().await });
     })
+}
+
+/// Runs something that blocks on a thread of its own.
+pub fn background<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    Builder::new().name(name.to_string()).spawn(work)
 }

@@ -108,7 +108,8 @@ mod tests {
             mailbox.send(n).unwrap();
         }
         let mut bytes = [0u8; 8];
-        let (waiting, _) = rustix::net::recv(inbox.woken.as_fd(), &mut bytes, RecvFlags::DONTWAIT | RecvFlags::PEEK).unwrap();
+        let (waiting, _) =
+            rustix::net::recv(inbox.woken.as_fd(), &mut bytes, RecvFlags::DONTWAIT | RecvFlags::PEEK).unwrap();
         assert_eq!(waiting, 1);
         let mut got = Vec::new();
         assert!(!inbox.take(&mut got));

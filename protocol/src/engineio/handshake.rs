@@ -57,7 +57,9 @@ impl Refusal {
 
     /// The whole response to an upgrade request, after which the connection is closed.
     pub fn raw_response(self) -> Vec<u8> {
-        crate::websocket::handshake::plain_response("400 Bad Request", "", self.message())
+        let mut response = Vec::new();
+        crate::websocket::handshake::append_refusal(&mut response, 400, self.message());
+        response
     }
 }
 

@@ -19,5 +19,6 @@ pub mod method;
 pub mod response;
 pub mod uri;
 
+pub(crate) use fields::is_token_byte;
 pub use fields::{Error, Expectation, Framing, Limits, Version};
 pub use method::Method;

@@ -1,20 +1,62 @@
-//! Frames (RFC 6455 §5.2). The server's are never masked and use the shortest length.
+//! Frames: headers in both directions, complete frames to send.
+//!
+//! Owns: the layout of RFC 6455 §5.2 and what makes a single header invalid.
+//! Never: keeps state between frames (see `message`).
+//! Invariants: frames are sent unfragmented with the shortest length form, unmasked by a server and masked by a client.
+//! A header is judged by its bytes in order, so a partly received one already gives the error the whole one would.
 
-/// What a frame is.
+use std::fmt;
+
+use super::{close, mask};
+
+/// Longest frame header: flags and length, 64-bit length, masking key.
+pub const HEADER_BYTES_MAX: usize = 14;
+/// Longest payload of a control frame.
+pub const CONTROL_BYTES_MAX: usize = 125;
+
+/// Lengths above 2^53 - 1 are refused before anything else about the size is looked at.
+const LENGTH_MAX: u64 = (1 << 53) - 1;
+
+/// Which side we are: servers get masked frames, clients get unmasked ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
+pub enum Role {
+    /// We accepted the connection.
+    Server,
+    /// We opened the connection.
+    Client,
+}
+
+/// The frame types of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opcode {
+    /// A further fragment of a message.
     Continuation,
+    /// A text message or its first fragment.
     Text,
+    /// A binary message or its first fragment.
     Binary,
+    /// The closing handshake.
     Close,
+    /// A request for a pong.
     Ping,
+    /// The answer to a ping, or unasked.
     Pong,
 }
 
 impl Opcode {
-    /// The four bits on the wire.
-    pub fn bits(self) -> u8 {
+    const fn decode(bits: u8) -> Option<Self> {
+        match bits {
+            0 => Some(Self::Continuation),
+            1 => Some(Self::Text),
+            2 => Some(Self::Binary),
+            8 => Some(Self::Close),
+            9 => Some(Self::Ping),
+            10 => Some(Self::Pong),
+            _ => None,
+        }
+    }
+
+    const fn bits(self) -> u8 {
         match self {
             Self::Continuation => 0,
             Self::Text => 1,
@@ -25,146 +67,291 @@ impl Opcode {
         }
     }
 
-    fn from_bits(bits: u8) -> Option<Self> {
-        Some(match bits {
-            0 => Self::Continuation,
-            1 => Self::Text,
-            2 => Self::Binary,
-            8 => Self::Close,
-            9 => Self::Ping,
-            10 => Self::Pong,
-            _ => return None,
-        })
-    }
-
-    /// Control frames are short and never fragmented.
-    pub fn is_control(self) -> bool {
+    /// Whether frames of this type may stand between the fragments of a message.
+    #[must_use]
+    pub const fn is_control(self) -> bool {
         matches!(self, Self::Close | Self::Ping | Self::Pong)
     }
 }
 
-/// The head of a received frame.
+/// What the peer broke. Every error ends the connection with the close code it maps to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header {
-    /// Whether the message ends with this frame.
-    pub is_final: bool,
-    /// What it is.
-    pub opcode: Opcode,
-    /// The mask, if there is one.
-    pub mask: Option<[u8; 4]>,
-    /// Bytes of payload.
-    pub length: u64,
+pub enum Error {
+    /// A frame from a client without mask.
+    Unmasked,
+    /// A frame from a server with mask.
+    Masked,
+    /// RSV1, RSV2 or RSV3 set although no extension was agreed on.
+    ReservedBits,
+    /// Opcode 3 to 7 or 11 to 15.
+    ReservedOpcode,
+    /// A continuation without a started message.
+    ContinuationWithoutMessage,
+    /// A new data frame inside a fragmented message.
+    MessageWithinMessage,
+    /// A control frame in fragments.
+    ControlFragmented,
+    /// A control frame above [`CONTROL_BYTES_MAX`].
+    ControlTooLong,
+    /// A close frame with a payload of one byte.
+    ClosePayload,
+    /// A close code that may not be sent.
+    CloseCode,
+    /// A close reason that is not UTF-8.
+    CloseReasonNotUtf8,
+    /// A text message that is not UTF-8.
+    TextNotUtf8,
+    /// A message beyond the limit.
+    MessageTooBig,
 }
 
-/// The head breaks the protocol, whatever follows.
+impl Error {
+    /// The code of the close frame that answers it.
+    #[must_use]
+    pub const fn close_code(self) -> u16 {
+        match self {
+            Self::Unmasked
+            | Self::Masked
+            | Self::ReservedBits
+            | Self::ReservedOpcode
+            | Self::ContinuationWithoutMessage
+            | Self::MessageWithinMessage
+            | Self::ControlFragmented
+            | Self::ControlTooLong
+            | Self::ClosePayload
+            | Self::CloseCode => close::PROTOCOL_ERROR,
+            Self::CloseReasonNotUtf8 | Self::TextNotUtf8 => close::INVALID_PAYLOAD,
+            Self::MessageTooBig => close::MESSAGE_TOO_BIG,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unmasked => "unmasked frame from a client",
+            Self::Masked => "masked frame from a server",
+            Self::ReservedBits => "reserved bit set",
+            Self::ReservedOpcode => "reserved opcode",
+            Self::ContinuationWithoutMessage => "continuation without a started message",
+            Self::MessageWithinMessage => "data frame inside a fragmented message",
+            Self::ControlFragmented => "fragmented control frame",
+            Self::ControlTooLong => "control frame too long",
+            Self::ClosePayload => "close frame with one byte",
+            Self::CloseCode => "invalid close code",
+            Self::CloseReasonNotUtf8 => "close reason is not UTF-8",
+            Self::TextNotUtf8 => "text message is not UTF-8",
+            Self::MessageTooBig => "message too big",
+        })
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// A decoded frame header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Malformed;
+pub struct Header {
+    /// Whether this is the last fragment of its message.
+    pub fin: bool,
+    /// The frame type.
+    pub opcode: Opcode,
+    /// The masking key; zero changes nothing, so unmasked frames have it too.
+    pub key: [u8; 4],
+    /// Length of the payload.
+    pub payload_len: u64,
+    /// Length of the header itself.
+    pub header_len: usize,
+}
 
-/// Longest head of a frame.
-pub const HEADER_BYTES_MAX: usize = 14;
-
-/// Reads a head and tells how many bytes it takes; `None` if some are missing.
-pub fn decode_header(input: &[u8]) -> Result<Option<(Header, usize)>, Malformed> {
-    let Some((&[first, second], rest)) = input.split_first_chunk::<2>() else {
-        // One byte is enough to see reserved bits.
-        return if input.first().is_some_and(|first| first & 0x70 != 0) { Err(Malformed) } else { Ok(None) };
-    };
+/// Decodes the header at the beginning of `bytes`; `None` if more bytes are needed.
+/// `in_message` says whether a fragmented message has begun and not ended.
+///
+/// # Errors
+/// What the peer broke, as soon as the bytes show it.
+pub fn decode_header(bytes: &[u8], role: Role, in_message: bool) -> Result<Option<Header>, Error> {
+    let Some((&first, rest)) = bytes.split_first() else { return Ok(None) };
     if first & 0x70 != 0 {
-        return Err(Malformed);
+        return Err(Error::ReservedBits);
     }
-    let opcode = Opcode::from_bits(first & 0x0f).ok_or(Malformed)?;
-    let is_final = first & 0x80 != 0;
+    let opcode = Opcode::decode(first & 0x0f).ok_or(Error::ReservedOpcode)?;
+    let fin = first & 0x80 != 0;
+    match opcode {
+        Opcode::Text | Opcode::Binary if in_message => return Err(Error::MessageWithinMessage),
+        Opcode::Continuation if !in_message => return Err(Error::ContinuationWithoutMessage),
+        Opcode::Close | Opcode::Ping | Opcode::Pong if !fin => return Err(Error::ControlFragmented),
+        _ => {}
+    }
+    let Some((&second, rest)) = rest.split_first() else { return Ok(None) };
+    match (role, second & 0x80) {
+        (Role::Server, 0) => return Err(Error::Unmasked),
+        (Role::Client, 0x80) => return Err(Error::Masked),
+        _ => {}
+    }
     let short = second & 0x7f;
-    if opcode.is_control() && (!is_final || short > 125) {
-        return Err(Malformed);
+    if opcode.is_control() && usize::from(short) > CONTROL_BYTES_MAX {
+        return Err(Error::ControlTooLong);
     }
-    let (length, rest, extended) = match short {
+    let (payload_len, rest, header_len) = match short {
         126 => match rest.split_first_chunk::<2>() {
-            Some((bytes, rest)) => (u64::from(u16::from_be_bytes(*bytes)), rest, 2),
+            Some((length, rest)) => (u64::from(u16::from_be_bytes(*length)), rest, 4_usize),
             None => return Ok(None),
         },
         127 => match rest.split_first_chunk::<8>() {
-            Some((bytes, rest)) => (u64::from_be_bytes(*bytes), rest, 8),
+            Some((length, rest)) => (u64::from_be_bytes(*length), rest, 10),
             None => return Ok(None),
         },
-        short => (u64::from(short), rest, 0),
+        _ => (u64::from(short), rest, 2),
     };
-    let mut mask = None;
-    let mut used: usize = 2;
-    used = used.saturating_add(extended);
-    if second & 0x80 != 0 {
-        let Some((key, _)) = rest.split_first_chunk::<4>() else { return Ok(None) };
-        mask = Some(*key);
-        used = used.saturating_add(4);
+    if payload_len > LENGTH_MAX {
+        return Err(Error::MessageTooBig);
     }
-    Ok(Some((Header { is_final, opcode, mask, length }, used)))
+    match (role, rest.first_chunk::<4>()) {
+        (Role::Client, _) => Ok(Some(Header { fin, opcode, key: [0; 4], payload_len, header_len })),
+        (Role::Server, Some(&key)) => {
+            Ok(Some(Header { fin, opcode, key, payload_len, header_len: header_len.wrapping_add(4) }))
+        }
+        (Role::Server, None) => Ok(None),
+    }
 }
 
-/// Writes the head of a final, unmasked frame and returns its length.
-pub fn encode_header(opcode: Opcode, length: u64, out: &mut [u8; 10]) -> usize {
-    let [first, second, rest @ ..] = out;
-    *first = 0x80 | opcode.bits();
-    if let Ok(short) = u8::try_from(length)
-        && short < 126
-    {
-        *second = short;
-        return 2;
+/// Writes the header of an unfragmented, unmasked frame and returns its length.
+pub fn encode_header(opcode: Opcode, payload_len: usize, header: &mut [u8; 10]) -> usize {
+    let first = 0x80 | opcode.bits();
+    let length = u64::try_from(payload_len).unwrap_or(u64::MAX);
+    match (u8::try_from(length), u16::try_from(length)) {
+        (Ok(short @ 0..=125), _) => {
+            *header = [first, short, 0, 0, 0, 0, 0, 0, 0, 0];
+            2
+        }
+        (_, Ok(medium)) => {
+            let [a, b] = medium.to_be_bytes();
+            *header = [first, 126, a, b, 0, 0, 0, 0, 0, 0];
+            4
+        }
+        _ => {
+            let [a, b, c, d, e, f, g, h] = length.to_be_bytes();
+            *header = [first, 127, a, b, c, d, e, f, g, h];
+            10
+        }
     }
-    if let Ok(short) = u16::try_from(length) {
-        *second = 126;
-        let [a, b, ..] = rest;
-        [*a, *b] = short.to_be_bytes();
-        return 4;
-    }
-    *second = 127;
-    *rest = length.to_be_bytes();
-    10
 }
 
-fn encode(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
+/// Appends a complete unfragmented frame, as servers send it.
+pub fn append(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     let mut header = [0; 10];
-    let length = encode_header(opcode, payload.len() as u64, &mut header);
-    let mut out = header.get(..length).unwrap_or_default().to_vec();
+    let header_len = encode_header(opcode, payload.len(), &mut header);
+    out.extend_from_slice(header.get(..header_len).unwrap_or_default());
+    out.extend_from_slice(payload);
+}
+
+/// A complete text frame in an allocation of its exact size. The text must be UTF-8; bytes are taken because frames
+/// are put together from pieces.
+#[must_use]
+pub fn encode_text(text: &[u8]) -> Vec<u8> {
+    encode(Opcode::Text, text)
+}
+
+/// A complete frame in an allocation of its exact size.
+#[must_use]
+pub fn encode(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
+    let mut header = [0; 10];
+    let header_len = encode_header(opcode, payload.len(), &mut header);
+    let mut out = Vec::with_capacity(header_len.saturating_add(payload.len()));
+    out.extend_from_slice(header.get(..header_len).unwrap_or_default());
     out.extend_from_slice(payload);
     out
 }
 
-/// A whole text frame.
-pub fn encode_text(payload: &[u8]) -> Vec<u8> {
-    encode(Opcode::Text, payload)
-}
-
-/// The answer to a ping.
-pub fn encode_pong(payload: &[u8]) -> Vec<u8> {
-    encode(Opcode::Pong, payload)
-}
-
-/// A close frame, empty without a code.
+/// A complete close frame. A code that may not stand on the wire is left out, and the reason with it; a reason that is
+/// too long is cut at a character.
+#[must_use]
 pub fn encode_close(code: Option<u16>, reason: &str) -> Vec<u8> {
-    let mut payload = Vec::new();
-    if let Some(code) = code {
-        payload.extend_from_slice(&code.to_be_bytes());
-        payload.extend_from_slice(reason.as_bytes());
-    }
-    encode(Opcode::Close, &payload)
+    encode(Opcode::Close, &close_payload(code, reason))
 }
 
-/// A whole frame as a client sends it.
-pub fn encode_masked(is_final: bool, opcode: Opcode, payload: &[u8], key: [u8; 4]) -> Vec<u8> {
+/// The close frame with empty payload, with which the server ends a session.
+pub const CLOSE_EMPTY: [u8; 2] = [0x88, 0x00];
+
+/// The payload of a close frame, for [`encode_close`] and clients.
+#[must_use]
+pub fn close_payload(code: Option<u16>, reason: &str) -> Vec<u8> {
+    let Some(code) = code.filter(|&code| close::is_valid(code)) else { return Vec::new() };
+    let reason = reason.get(..reason.floor_char_boundary(CONTROL_BYTES_MAX.saturating_sub(2))).unwrap_or_default();
+    [&code.to_be_bytes(), reason.as_bytes()].concat()
+}
+
+/// Appends a masked frame, as clients send it. The key should be unpredictable.
+pub fn append_masked(out: &mut Vec<u8>, fin: bool, opcode: Opcode, payload: &[u8], key: [u8; 4]) {
     let mut header = [0; 10];
-    let length = encode_header(opcode, payload.len() as u64, &mut header);
-    let mut out = header.get(..length).unwrap_or_default().to_vec();
-    if let [first, second, ..] = out.as_mut_slice() {
-        if !is_final {
-            *first &= 0x7f;
-        }
-        *second |= 0x80;
-    }
+    let header_len = encode_header(opcode, payload.len(), &mut header);
+    header[0] = opcode.bits() | if fin { 0x80 } else { 0 };
+    header[1] |= 0x80;
+    out.reserve(header_len.saturating_add(payload.len()).saturating_add(4));
+    out.extend_from_slice(header.get(..header_len).unwrap_or_default());
     out.extend_from_slice(&key);
     let start = out.len();
     out.extend_from_slice(payload);
-    if let Some(payload) = out.get_mut(start..) {
-        super::mask::apply(payload, key, 0);
+    mask::apply(out.get_mut(start..).unwrap_or_default(), key);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use super::*;
+
+    #[test]
+    fn headers_use_the_shortest_length() {
+        let check = |payload_len: usize, expected: &[u8]| {
+            let mut header = [0xee; 10];
+            let header_len = encode_header(Opcode::Text, payload_len, &mut header);
+            assert_eq!(&header[..header_len], expected, "{payload_len}");
+            let decoded = decode_header(&header[..header_len], Role::Client, false).unwrap().unwrap();
+            assert_eq!((decoded.payload_len, decoded.header_len), (u64::try_from(payload_len).unwrap(), header_len));
+        };
+        check(0, &[0x81, 0]);
+        check(125, &[0x81, 125]);
+        check(126, &[0x81, 126, 0, 126]);
+        check(255, &[0x81, 126, 0, 255]);
+        check(256, &[0x81, 126, 1, 0]);
+        check(65_535, &[0x81, 126, 255, 255]);
+        check(65_536, &[0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
     }
-    out
+
+    #[test]
+    fn complete_frames() {
+        assert_eq!(encode_text(b"2"), [0x81, 1, b'2']);
+        assert_eq!(encode_text(&[b'x'; 300]).capacity(), 304);
+        assert_eq!(encode(Opcode::Pong, b"ab"), [0x8a, 2, b'a', b'b']);
+        assert_eq!(encode_close(None, ""), CLOSE_EMPTY);
+        assert_eq!(encode_close(None, "lost"), CLOSE_EMPTY);
+        assert_eq!(encode_close(Some(1000), ""), [0x88, 2, 0x03, 0xe8]);
+        assert_eq!(encode_close(Some(1009), "no"), [0x88, 4, 0x03, 0xf1, b'n', b'o']);
+        for unsendable in [1004, 1005, 1006, 1015, 0, 5000] {
+            assert_eq!(encode_close(Some(unsendable), "x"), CLOSE_EMPTY);
+        }
+        // 123 bytes of reason fit; a character of two bytes is not torn apart.
+        assert_eq!(encode_close(Some(1001), &"é".repeat(80)).len(), 2 + 2 + 122);
+        assert_eq!(encode_close(Some(1001), &"e".repeat(200)).len(), 2 + 2 + 123);
+    }
+
+    #[test]
+    fn masked_frames() {
+        let mut out = Vec::new();
+        // The example of RFC 6455 §5.7.
+        append_masked(&mut out, true, Opcode::Text, b"Hello", [0x37, 0xfa, 0x21, 0x3d]);
+        assert_eq!(out, [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58]);
+        let header = decode_header(&out, Role::Server, false).unwrap().unwrap();
+        assert_eq!((header.fin, header.opcode, header.payload_len, header.header_len), (true, Opcode::Text, 5, 6));
+    }
+
+    #[test]
+    fn opcodes_round_trip() {
+        for bits in 0..16 {
+            if let Some(opcode) = Opcode::decode(bits) {
+                assert_eq!(opcode.bits(), bits);
+                assert_eq!(opcode.is_control(), bits >= 8);
+            }
+        }
+    }
 }

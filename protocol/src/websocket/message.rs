@@ -1,292 +1,339 @@
-//! Receiving messages: frames in, messages and control frames out (RFC 6455 §5.4–§5.6, §6.2, §8.1).
+//! The receiving machine: bytes from the socket become messages and control frames.
 //!
-//! Owns: fragments and incomplete frames. Never: what to answer; a ping or a close frame is reported.
-//! Invariants: nothing is allocated for a frame that is complete in the input and not fragmented; bytes of an
-//! incomplete frame are kept in an allocation that dies with the frame; a message larger than the limit is refused from
-//! its announced length, before its payload arrives.
+//! Owns: frames and messages of which only a part has arrived, the size limit, UTF-8.
+//! Never: sends. The caller answers a ping with a pong, a close with its echo, an error with its close code.
+//! Invariants: between frames of unfragmented messages it owns no memory but itself; it never holds more than the
+//! limit of one message and one control frame (growing in steps may reserve twice that); any cut of the same bytes
+//! gives the same events.
+//! Implements `spec/socketio.md` §10.
 
-use super::close;
-use super::frame::{HEADER_BYTES_MAX, Header, Malformed, Opcode, decode_header};
-use super::mask;
+use super::frame::{self, Error, HEADER_BYTES_MAX, Header, Opcode, Role};
+use super::{close, mask};
 
-/// What was received.
-#[derive(Debug, PartialEq, Eq)]
+/// Up to here memory for an incomplete frame is reserved at once. Above it grows with what arrives: announcing a large
+/// frame must not be enough to make us reserve it.
+const RESERVE_AT_ONCE_BYTES: usize = 16_384;
+
+/// What arrived, borrowed from the read buffer or from the decoder until its next call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// A complete text message.
     Text(&'a str),
     /// A complete binary message.
     Binary(&'a [u8]),
-    /// To be answered with a pong that carries the same bytes.
+    /// To be answered with a pong of the same payload.
     Ping(&'a [u8]),
-    /// Nothing to do.
+    /// To be ignored.
     Pong,
-    /// The peer closes; to be echoed.
+    /// The peer closes. To be echoed with the same code and reason; nothing comes after it.
     Close {
-        /// None for an empty close frame.
+        /// The status code, if the frame had one.
         code: Option<u16>,
-        /// UTF-8, possibly empty.
+        /// The reason, empty if there is none.
         reason: &'a str,
     },
 }
 
-/// How the peer broke the protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Error {
-    /// A frame that must not be.
-    Protocol,
-    /// A text or a close reason that is not UTF-8.
-    Encoding,
-    /// A message larger than the limit.
-    TooLarge,
-}
-
-impl Error {
-    /// The code to close with.
-    pub fn close_code(self) -> u16 {
-        match self {
-            Self::Protocol => close::PROTOCOL_ERROR,
-            Self::Encoding => close::INVALID_DATA,
-            Self::TooLarge => close::TOO_LARGE,
-        }
-    }
-}
-
-impl From<Malformed> for Error {
-    fn from(_: Malformed) -> Self {
-        Self::Protocol
-    }
-}
-
-/// What is kept between reads, while a frame or a message is incomplete.
-#[derive(Debug, Default)]
-struct Partial {
-    /// Bytes of the head of a frame.
-    head: Vec<u8>,
-    /// The frame whose payload is being received, how much of it is missing, and what has come of a control frame.
-    frame: Option<Frame>,
-    /// The message so far.
-    message: Option<Message>,
-}
-
+/// The bytes of one read and how far they are consumed. They are unmasked in place.
 #[derive(Debug)]
-struct Frame {
-    header: Header,
-    missing: usize,
-    /// Payload of a control frame; data goes to the message at once.
-    control: Vec<u8>,
+pub struct Input<'b> {
+    bytes: &'b mut [u8],
+    at: usize,
 }
 
-#[derive(Debug)]
-struct Message {
-    is_text: bool,
-    bytes: Vec<u8>,
-}
+impl<'b> Input<'b> {
+    /// An input of which nothing is consumed.
+    #[must_use]
+    pub fn new(bytes: &'b mut [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
 
-impl Partial {
-    fn is_idle(&self) -> bool {
-        self.head.is_empty() && self.frame.is_none() && self.message.is_none()
+    /// How many bytes are consumed. All of them once [`Decoder::next`] returned `None`.
+    #[must_use]
+    pub fn consumed(&self) -> usize {
+        self.at
+    }
+
+    fn unread(&self) -> &[u8] {
+        self.bytes.get(self.at..).unwrap_or_default()
+    }
+
+    fn consume(&mut self, count: usize) {
+        debug_assert!(count <= self.unread().len());
+        self.at = self.at.saturating_add(count).min(self.bytes.len());
+    }
+
+    fn consume_all(&mut self) {
+        self.at = self.bytes.len();
     }
 }
 
-/// The receiving side of one websocket.
+/// Decodes what one peer sends. Small while idle, since there is one for every connection.
+///
+/// For every read make an [`Input`] and call [`next`](Self::next) until it returns `None` (everything is consumed, an
+/// event that was borrowed from the decoder is released) or an error. After a close or an error the rest is ignored.
 #[derive(Debug)]
 pub struct Decoder {
-    message_bytes_max: u32,
-    is_server: bool,
     partial: Option<Box<Partial>>,
-    /// What an event borrows when it does not lie in the input.
-    scratch: Vec<u8>,
+    message_bytes_max: u32,
+    role: Role,
+    closed: bool,
+}
+
+const _: () = assert!(size_of::<Decoder>() <= 32);
+
+/// What is kept while a header, a frame or a message is incomplete.
+#[derive(Debug, Default)]
+struct Partial {
+    header: [u8; HEADER_BYTES_MAX],
+    header_len: u8,
+    /// The frame whose payload is incomplete.
+    frame: Option<FrameInProgress>,
+    /// The type of the fragmented message that has begun.
+    message_opcode: Option<Opcode>,
+    /// Payloads of the message so far.
+    message: Vec<u8>,
+    /// Payload of an incomplete control frame; apart, since it may come between the fragments of a message.
+    control: Vec<u8>,
+    /// What the last event was borrowed from.
+    lent: Option<Lent>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct FrameInProgress {
+    fin: bool,
+    opcode: Opcode,
+    key: [u8; 4],
+    received: u32,
+    payload_len: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Lent {
+    Message,
+    Control,
+}
+
+/// Where the payload of a complete event is.
+enum Located {
+    /// In the input, unmasked: this many bytes up to where it is consumed.
+    Input { len: usize, opcode: Opcode },
+    /// In [`Partial::message`].
+    Message { opcode: Opcode },
+    /// In [`Partial::control`].
+    Control { opcode: Opcode },
 }
 
 impl Decoder {
-    /// For a server: frames must be masked.
+    /// A decoder for the server side. `message_bytes_max` bounds a message, all fragments together.
+    #[must_use]
     pub fn new(message_bytes_max: u32) -> Self {
-        Self { message_bytes_max, is_server: true, partial: None, scratch: Vec::new() }
+        Self { partial: None, message_bytes_max, role: Role::Server, closed: false }
     }
 
-    /// For a client: frames must not be masked.
+    /// A decoder for the client side, which expects frames without mask.
+    #[must_use]
     pub fn client(message_bytes_max: u32) -> Self {
-        Self { is_server: false, ..Self::new(message_bytes_max) }
+        Self { role: Role::Client, ..Self::new(message_bytes_max) }
     }
 
-    /// Takes the next event from the input and moves `input` behind what was used. `None` when all of it has been.
+    /// Whether the decoder keeps anything between reads.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.partial.is_none()
+    }
+
+    /// The next event in `input`, or `None` when all of it is consumed.
     ///
-    /// The input is unmasked in place. After an error the connection is over.
-    pub fn next<'a>(&'a mut self, input: &mut &'a mut [u8]) -> Result<Option<Event<'a>>, Error> {
-        self.scratch = Vec::new();
+    /// # Errors
+    /// What the peer broke. The connection is closed with [`Error::close_code`]; further calls return `None`.
+    pub fn next<'a>(&'a mut self, input: &'a mut Input<'_>) -> Result<Option<Event<'a>>, Error> {
+        self.release_lent();
+        if self.closed {
+            input.consume_all();
+            return Ok(None);
+        }
+        let located = match self.locate(input) {
+            Ok(Some(located)) => located,
+            Ok(None) => return Ok(None),
+            Err(error) => {
+                self.closed = true;
+                self.partial = None;
+                return Err(error);
+            }
+        };
+        let partial = self.partial.as_deref_mut();
+        let (opcode, payload) = match located {
+            Located::Input { len, opcode } => {
+                (opcode, input.bytes.get(input.at.saturating_sub(len)..input.at).unwrap_or_default())
+            }
+            Located::Message { opcode } => (opcode, lend(partial, Lent::Message)),
+            Located::Control { opcode } => (opcode, lend(partial, Lent::Control)),
+        };
+        let event = event(opcode, payload);
+        self.closed = matches!(event, Err(_) | Ok(Event::Close { .. }));
+        event.map(Some)
+    }
+
+    /// Frees what the previous event was borrowed from, and the whole partial state if nothing else is in it.
+    fn release_lent(&mut self) {
+        let Some(partial) = &mut self.partial else { return };
+        match partial.lent.take() {
+            Some(Lent::Message) => {
+                partial.message = Vec::new();
+                partial.message_opcode = None;
+            }
+            Some(Lent::Control) => partial.control = Vec::new(),
+            None => {}
+        }
+        if self.closed || partial.is_empty() {
+            self.partial = None;
+        }
+    }
+
+    /// Consumes bytes until an event is complete.
+    fn locate(&mut self, input: &mut Input<'_>) -> Result<Option<Located>, Error> {
         loop {
-            if input.is_empty() {
+            let frame = match self.partial.as_ref().and_then(|partial| partial.frame) {
+                Some(frame) => frame,
+                None => {
+                    let Some(header) = self.next_header(input)? else { return Ok(None) };
+                    let frame = self.admit(&header)?;
+                    // A frame that is here as a whole and needs no joining stays where it is.
+                    let alone = frame.opcode.is_control() || (frame.fin && frame.opcode != Opcode::Continuation);
+                    let len = usize::try_from(frame.payload_len).unwrap_or(usize::MAX);
+                    if alone && let Some(payload) = input.bytes.get_mut(input.at..input.at.saturating_add(len)) {
+                        mask::apply(payload, frame.key);
+                        input.consume(len);
+                        return Ok(Some(Located::Input { len, opcode: frame.opcode }));
+                    }
+                    frame
+                }
+            };
+            let partial = self.partial.get_or_insert_default();
+            if !partial.collect(frame, input) {
                 return Ok(None);
             }
-            if self.partial.is_none() {
-                match self.whole_frame(input)? {
-                    Some(range) => return self.borrowed(input, range).map(Some),
-                    None => self.partial = Some(Box::default()),
-                }
+            if frame.opcode.is_control() {
+                return Ok(Some(Located::Control { opcode: frame.opcode }));
             }
-            if let Some(kind) = self.piecewise(input)? {
-                if self.partial.as_ref().is_some_and(|partial| partial.is_idle()) {
-                    self.partial = None;
-                }
-                return event(kind, &self.scratch).map(Some);
-            }
-            if self.partial.as_ref().is_some_and(|partial| partial.is_idle()) {
-                self.partial = None;
+            let opcode = *partial.message_opcode.get_or_insert(frame.opcode);
+            if frame.fin {
+                return Ok(Some(Located::Message { opcode }));
             }
         }
     }
 
-    /// Whether a frame that needs nothing kept lies in the input.
-    fn whole_frame(&self, input: &[u8]) -> Result<Option<(Header, usize)>, Error> {
-        let Some((header, used)) = decode_header(input)? else { return Ok(None) };
-        self.check(&header, None)?;
-        let is_whole = header.is_final && header.opcode != Opcode::Continuation;
-        let available = input.len().saturating_sub(used) as u64;
-        Ok((is_whole && header.length <= available).then_some((header, used)))
+    /// The next header, across reads if need be.
+    fn next_header(&mut self, input: &mut Input<'_>) -> Result<Option<Header>, Error> {
+        let in_message = self.partial.as_ref().is_some_and(|partial| partial.message_opcode.is_some());
+        if self.partial.as_ref().is_none_or(|partial| partial.header_len == 0) {
+            if let Some(header) = frame::decode_header(input.unread(), self.role, in_message)? {
+                input.consume(header.header_len);
+                return Ok(Some(header));
+            }
+            if input.unread().is_empty() {
+                return Ok(None);
+            }
+        }
+        // A header that is cut by the end of a read: rare, so byte by byte will do.
+        let partial = self.partial.get_or_insert_default();
+        while let Some(&byte) = input.unread().first() {
+            input.consume(1);
+            if let Some(header) = partial.push_header_byte(byte, self.role, in_message)? {
+                partial.header_len = 0;
+                return Ok(Some(header));
+            }
+        }
+        Ok(None)
     }
 
-    fn borrowed<'a>(&self, input: &mut &'a mut [u8], (header, used): (Header, usize)) -> Result<Event<'a>, Error> {
-        let whole = std::mem::take(input);
-        let length = usize::try_from(header.length).unwrap_or(usize::MAX);
-        let Some((frame, rest)) = whole.split_at_mut_checked(used.saturating_add(length)) else {
-            return Err(Error::Protocol);
+    /// Applies the size limit to a frame before any of its payload is looked at.
+    fn admit(&self, header: &Header) -> Result<FrameInProgress, Error> {
+        let collected = match &self.partial {
+            Some(partial) if !header.opcode.is_control() => u64::try_from(partial.message.len()).unwrap_or(u64::MAX),
+            _ => 0,
         };
-        *input = rest;
-        let payload = frame.get_mut(used..).unwrap_or_default();
-        if let Some(key) = header.mask {
-            mask::apply(payload, key, 0);
+        // Control frames are bounded by their form, so a small limit for messages does not concern them.
+        let limit = if header.opcode.is_control() { u32::MAX } else { self.message_bytes_max };
+        if collected.saturating_add(header.payload_len) > u64::from(limit) {
+            return Err(Error::MessageTooBig);
         }
-        event(Kind::of(header.opcode), payload)
+        let payload_len = u32::try_from(header.payload_len).map_err(|_| Error::MessageTooBig)?;
+        Ok(FrameInProgress { fin: header.fin, opcode: header.opcode, key: header.key, received: 0, payload_len })
+    }
+}
+
+impl Partial {
+    fn is_empty(&self) -> bool {
+        self.header_len == 0 && self.frame.is_none() && self.message_opcode.is_none()
     }
 
-    /// The rules that a head alone can break.
-    fn check(&self, header: &Header, message: Option<&Message>) -> Result<(), Error> {
-        if header.mask.is_some() != self.is_server {
-            return Err(Error::Protocol);
+    fn push_header_byte(&mut self, byte: u8, role: Role, in_message: bool) -> Result<Option<Header>, Error> {
+        if let Some(slot) = self.header.get_mut(usize::from(self.header_len)) {
+            *slot = byte;
         }
-        if header.opcode.is_control() {
-            return Ok(());
-        }
-        if (header.opcode == Opcode::Continuation) != message.is_some() {
-            return Err(Error::Protocol);
-        }
-        let before = message.map_or(0, |message| message.bytes.len() as u64);
-        if before.saturating_add(header.length) > u64::from(self.message_bytes_max) {
-            return Err(Error::TooLarge);
-        }
-        Ok(())
+        self.header_len = self.header_len.saturating_add(1);
+        let received = self.header.get(..usize::from(self.header_len)).unwrap_or(&self.header);
+        frame::decode_header(received, role, in_message)
     }
 
-    /// Takes what the input has of the current frame. The kind of an event whose bytes are in `scratch`.
-    fn piecewise(&mut self, input: &mut &mut [u8]) -> Result<Option<Kind>, Error> {
-        let Some(partial) = self.partial.as_deref_mut() else { return Ok(None) };
-        if partial.frame.is_none() {
-            let Some(header) = take_head(&mut partial.head, input)? else { return Ok(None) };
-            let message = partial.message.take();
-            let checked = self.check(&header, message.as_ref());
-            let Some(partial) = self.partial.as_deref_mut() else { return Ok(None) };
-            partial.message = message;
-            checked?;
-            let missing = usize::try_from(header.length).map_err(|_| Error::TooLarge)?;
-            match header.opcode {
-                Opcode::Text | Opcode::Binary => {
-                    let is_text = header.opcode == Opcode::Text;
-                    // Exact for an unfragmented message; the limit was checked, and the peer has to send it all.
-                    let capacity = if header.is_final { missing } else { 0 };
-                    partial.message = Some(Message { is_text, bytes: Vec::with_capacity(capacity.min(64 * 1024)) });
-                }
-                _ => {}
+    /// Takes what the input has of this frame's payload; whether it is complete now.
+    fn collect(&mut self, mut frame: FrameInProgress, input: &mut Input<'_>) -> bool {
+        let buffer = if frame.opcode.is_control() { &mut self.control } else { &mut self.message };
+        let missing = usize::try_from(frame.payload_len.saturating_sub(frame.received)).unwrap_or(usize::MAX);
+        let unread = input.unread();
+        let piece = unread.get(..missing).unwrap_or(unread);
+        let start = buffer.len();
+        if buffer.capacity().saturating_sub(start) < piece.len() {
+            if frame.fin && frame.opcode != Opcode::Continuation {
+                // In the end exactly the frame; until then at most as much again as has arrived.
+                let step = start.max(RESERVE_AT_ONCE_BYTES).min(missing);
+                buffer.reserve_exact(step.max(piece.len()));
+            } else {
+                // More fragments may follow: growing by powers keeps many small ones cheap.
+                buffer.reserve(piece.len());
             }
-            partial.frame = Some(Frame { header, missing, control: Vec::new() });
         }
-        let Some(partial) = self.partial.as_deref_mut() else { return Ok(None) };
-        let Some(frame) = &mut partial.frame else { return Ok(None) };
-        let taken = frame.missing.min(input.len());
-        let (payload, rest) = std::mem::take(input).split_at_mut(taken);
-        *input = rest;
-        let length = usize::try_from(frame.header.length).unwrap_or(usize::MAX);
-        if let Some(key) = frame.header.mask {
-            mask::apply(payload, key, length.saturating_sub(frame.missing));
-        }
-        frame.missing = frame.missing.saturating_sub(taken);
-        let is_control = frame.header.opcode.is_control();
-        match (&mut partial.message, is_control) {
-            (_, true) => frame.control.extend_from_slice(payload),
-            (Some(message), false) => message.bytes.extend_from_slice(payload),
-            (None, false) => {}
-        }
-        if frame.missing > 0 {
-            return Ok(None);
-        }
-        let Some(frame) = partial.frame.take() else { return Ok(None) };
-        if is_control {
-            self.scratch = frame.control;
-            return Ok(Some(Kind::of(frame.header.opcode)));
-        }
-        if !frame.header.is_final {
-            return Ok(None);
-        }
-        Ok(partial.message.take().map(|message| {
-            self.scratch = message.bytes;
-            if message.is_text { Kind::Text } else { Kind::Binary }
-        }))
+        buffer.extend_from_slice(piece);
+        let count = piece.len();
+        mask::apply_at(buffer.get_mut(start..).unwrap_or_default(), frame.key, frame.received);
+        input.consume(count);
+        frame.received = frame.received.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
+        let complete = frame.received >= frame.payload_len;
+        self.frame = (!complete).then_some(frame);
+        complete
     }
 }
 
-/// Collects the bytes of a head until it is complete.
-fn take_head(head: &mut Vec<u8>, input: &mut &mut [u8]) -> Result<Option<Header>, Error> {
-    while head.len() < HEADER_BYTES_MAX {
-        if let Some((header, _)) = decode_header(head)? {
-            *head = Vec::new();
-            return Ok(Some(header));
-        }
-        let Some((byte, rest)) = std::mem::take(input).split_first_mut() else { return Ok(None) };
-        head.push(*byte);
-        *input = rest;
-    }
-    let header = decode_header(head)?.map(|(header, _)| header);
-    *head = Vec::new();
-    Ok(header)
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Text,
-    Binary,
-    Ping,
-    Pong,
-    Close,
-}
-
-impl Kind {
-    fn of(opcode: Opcode) -> Self {
-        match opcode {
-            Opcode::Text => Self::Text,
-            Opcode::Binary | Opcode::Continuation => Self::Binary,
-            Opcode::Ping => Self::Ping,
-            Opcode::Pong => Self::Pong,
-            Opcode::Close => Self::Close,
-        }
+fn lend(partial: Option<&mut Partial>, lent: Lent) -> &[u8] {
+    let Some(partial) = partial else { return &[] };
+    partial.lent = Some(lent);
+    match lent {
+        Lent::Message => &partial.message,
+        Lent::Control => &partial.control,
     }
 }
 
-fn event(kind: Kind, payload: &[u8]) -> Result<Event<'_>, Error> {
-    Ok(match kind {
-        Kind::Text => Event::Text(std::str::from_utf8(payload).map_err(|_| Error::Encoding)?),
-        Kind::Binary => Event::Binary(payload),
-        Kind::Ping => Event::Ping(payload),
-        Kind::Pong => Event::Pong,
-        Kind::Close => match payload.split_first_chunk::<2>() {
-            None if payload.is_empty() => Event::Close { code: None, reason: "" },
-            None => return Err(Error::Protocol),
-            Some((code, reason)) => {
-                let code = u16::from_be_bytes(*code);
-                if !close::is_valid(code) {
-                    return Err(Error::Protocol);
-                }
-                let reason = std::str::from_utf8(reason).map_err(|_| Error::Encoding)?;
-                Event::Close { code: Some(code), reason }
-            }
-        },
-    })
+fn event(opcode: Opcode, payload: &[u8]) -> Result<Event<'_>, Error> {
+    match opcode {
+        Opcode::Text => std::str::from_utf8(payload).map(Event::Text).map_err(|_| Error::TextNotUtf8),
+        // Continuations are delivered under the opcode of their message.
+        Opcode::Binary | Opcode::Continuation => Ok(Event::Binary(payload)),
+        Opcode::Ping => Ok(Event::Ping(payload)),
+        Opcode::Pong => Ok(Event::Pong),
+        Opcode::Close => close_event(payload),
+    }
+}
+
+fn close_event(payload: &[u8]) -> Result<Event<'_>, Error> {
+    let Some((code, reason)) = payload.split_first_chunk::<2>() else {
+        return if payload.is_empty() { Ok(Event::Close { code: None, reason: "" }) } else { Err(Error::ClosePayload) };
+    };
+    let code = u16::from_be_bytes(*code);
+    if !close::is_valid(code) {
+        return Err(Error::CloseCode);
+    }
+    let reason = std::str::from_utf8(reason).map_err(|_| Error::CloseReasonNotUtf8)?;
+    Ok(Event::Close { code: Some(code), reason })
 }

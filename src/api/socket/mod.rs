@@ -9,7 +9,7 @@ pub mod messages;
 pub mod serial;
 pub mod sessions;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
 use self::data::{Data, truthy};
@@ -31,6 +31,8 @@ pub struct Door {
     pub(super) hub: Rc<Hub>,
     pub(super) tokens: Rc<RefCell<TokenCache>>,
     pub(super) serial: Serial,
+    /// Tasks of events under way.
+    running: Cell<usize>,
 }
 
 /// Where an answer goes: one acknowledgement, sent at most once, or nowhere.
@@ -60,7 +62,22 @@ pub struct Sender {
 
 impl Door {
     pub fn new(ctx: Rc<Context>, hub: Rc<Hub>, tokens: Rc<RefCell<TokenCache>>) -> Rc<Self> {
-        Rc::new_cyclic(|this| Self { this: this.clone(), ctx, hub, tokens, serial: Serial::default() })
+        Rc::new_cyclic(|this| Self { this: this.clone(), ctx, hub, tokens, serial: Serial::default(), running: Cell::new(0) })
+    }
+
+    /// Whether everything that events have asked for is done.
+    pub fn is_idle(&self) -> bool {
+        self.serial.is_empty() && self.running.get() == 0
+    }
+
+    /// Runs what an event asks for as a task of its own; shutdown waits for it.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        let door = self.me();
+        door.running.set(door.running.get() + 1);
+        monoio::spawn(async move {
+            task.await;
+            door.running.set(door.running.get() - 1);
+        });
     }
 
     pub(super) fn me(&self) -> Rc<Self> {

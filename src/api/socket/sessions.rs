@@ -38,7 +38,7 @@ impl Door {
 
     fn update_session(&self, caller: &Caller<'_>, session: SessionId, edits: Edits, ack: Ack) {
         let (door, account, socket) = (self.me(), caller.account.clone(), caller.socket);
-        monoio::spawn(async move {
+        self.spawn(async move {
             // The update reaches the other participants before the acknowledgement reaches the sender.
             match sessions::update(&door.ctx, &account, &session, edits, Some(socket)).await {
                 Ok(Updated::Stored(parts)) => ack.send(&answer("success", &parts)),

@@ -1,0 +1,2 @@
+-- On PostgreSQL this number creates the function that stores a batch of messages in one round trip. SQLite runs in the
+-- process, so there is no round trip to save: the statements of src/domain/messages/store.rs run on the writer's thread.

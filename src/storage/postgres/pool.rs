@@ -1,0 +1,159 @@
+//! The connections of one core: a few shared ones for single statements, the rest lent out for transactions.
+//!
+//! Single statements of all callers are pipelined over the shared connections, each going to the one with the fewest
+//! answers outstanding. A transaction has a connection to itself. A core with a single connection lends it for both.
+//! Invariant: at most `connections` are open at any time, counting those that are being made.
+
+use std::cell::{Cell, RefCell};
+use std::ops::Deref;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool::managed::{self, Metrics, PoolError, RecycleError, RecycleResult};
+use futures_channel::{mpsc, oneshot};
+
+use super::connection::{Connection, Connector, spawn_connect};
+use crate::storage::error::Error;
+
+/// Shared connections per core. More would not help one thread to be faster.
+const SHARED_MAX: usize = 4;
+
+type Made = Result<Connection, Error>;
+
+pub(super) struct Connections {
+    shared: Vec<Shared>,
+    lent: managed::Pool<Manager>,
+    wait: Duration,
+}
+
+/// A connection that any number of callers use at once.
+struct Shared {
+    /// Holds one connection. It lets one caller connect while the others wait for that.
+    pool: managed::Pool<Manager>,
+    current: RefCell<Option<Arc<Connection>>>,
+    outstanding: Rc<Cell<usize>>,
+}
+
+impl Connections {
+    pub(super) fn new(connector: Connector, connections: usize) -> Result<Self, Error> {
+        let wait = connector.settings().pool_timeout;
+        let connector = Rc::new(connector);
+        let pool = |size| {
+            managed::Pool::builder(Manager::new(Rc::clone(&connector)))
+                .max_size(size)
+                .build()
+                .map_err(|error| Error::Internal(error.to_string()))
+        };
+        let shared = (connections / 2).min(SHARED_MAX);
+        let lent = pool(connections.saturating_sub(shared).max(1))?;
+        let shared =
+            (0..shared).map(|_| Ok(Shared { pool: pool(1)?, current: RefCell::default(), outstanding: Rc::default() }));
+        Ok(Self { shared: shared.collect::<Result<_, Error>>()?, lent, wait })
+    }
+
+    /// How many statements can make progress at a time.
+    pub(super) fn concurrency(&self) -> usize {
+        self.shared.len().max(1)
+    }
+
+    /// A connection for one statement.
+    pub(super) async fn for_statement(&self) -> Result<Lease, Error> {
+        let Some(shared) = self.shared.iter().min_by_key(|shared| shared.outstanding.get()) else {
+            return Ok(Lease::Lent(self.for_transaction().await?));
+        };
+        // Counted before it is connected, so that callers spread over all of them meanwhile.
+        let outstanding = Outstanding::new(&shared.outstanding);
+        let current = shared.current.borrow().as_ref().filter(|connection| connection.is_usable()).cloned();
+        let connection = match current {
+            Some(connection) => connection,
+            None => {
+                let made = Arc::clone(&*self.get(&shared.pool).await?);
+                shared.current.replace(Some(Arc::clone(&made)));
+                made
+            }
+        };
+        Ok(Lease::Shared { connection, _outstanding: outstanding })
+    }
+
+    /// A connection nobody else uses until it is dropped.
+    pub(super) async fn for_transaction(&self) -> Result<managed::Object<Manager>, Error> {
+        self.get(&self.lent).await
+    }
+
+    async fn get(&self, pool: &managed::Pool<Manager>) -> Result<managed::Object<Manager>, Error> {
+        match monoio::time::timeout(self.wait, pool.get()).await {
+            Ok(Ok(object)) => Ok(object),
+            Ok(Err(PoolError::Backend(error))) => Err(error),
+            Ok(Err(error)) => Err(Error::Unavailable(error.to_string())),
+            Err(_) => Err(Error::Unavailable(format!("no connection to PostgreSQL was free within {:?}", self.wait))),
+        }
+    }
+}
+
+/// A connection for as long as one statement takes.
+pub(super) enum Lease {
+    Shared { connection: Arc<Connection>, _outstanding: Outstanding },
+    Lent(managed::Object<Manager>),
+}
+
+impl Deref for Lease {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        match self {
+            Self::Shared { connection, .. } => connection,
+            Self::Lent(connection) => connection,
+        }
+    }
+}
+
+pub(super) struct Outstanding(Rc<Cell<usize>>);
+
+impl Outstanding {
+    fn new(count: &Rc<Cell<usize>>) -> Self {
+        count.set(count.get() + 1);
+        Self(Rc::clone(count))
+    }
+}
+
+impl Drop for Outstanding {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// deadpool's view of our connections. It asks for futures that could change threads, which nothing on a core can; so
+/// it only sends a request to a task of the core and awaits the answer.
+pub(super) struct Manager {
+    requests: mpsc::UnboundedSender<oneshot::Sender<oneshot::Receiver<Made>>>,
+}
+
+impl Manager {
+    fn new(connector: Rc<Connector>) -> Self {
+        let (requests, mut queue) = mpsc::unbounded::<oneshot::Sender<oneshot::Receiver<Made>>>();
+        monoio::spawn(async move {
+            while let Ok(request) = queue.recv().await {
+                let _ = request.send(spawn_connect(Rc::clone(&connector)));
+            }
+        });
+        Self { requests }
+    }
+}
+
+impl managed::Manager for Manager {
+    type Type = Arc<Connection>;
+    type Error = Error;
+
+    async fn create(&self) -> Result<Self::Type, Error> {
+        let ended = || Error::Unavailable("the core is shutting down".into());
+        let (request, answer) = oneshot::channel();
+        self.requests.unbounded_send(request).map_err(|_| ended())?;
+        let made = answer.await.map_err(|_| ended())?;
+        Ok(Arc::new(made.await.map_err(|_| ended())??))
+    }
+
+    async fn recycle(&self, connection: &mut Self::Type, _: &Metrics) -> RecycleResult<Error> {
+        if connection.is_usable() { Ok(()) } else { Err(RecycleError::message("closed, or in a transaction")) }
+    }
+}

@@ -1,0 +1,55 @@
+//! Threads that only read. Each has a connection of its own and sees the state of the last commit.
+
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+
+use rusqlite::Connection;
+
+use crate::storage::error::Error;
+
+/// A read, which answers by itself.
+pub(crate) type Job = Box<dyn FnOnce(&Connection) + Send>;
+
+pub(super) struct Readers {
+    /// `None` only while ending.
+    queue: Option<mpsc::Sender<Job>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Readers {
+    pub(super) fn start(connections: Vec<Connection>) -> Result<Self, Error> {
+        let (queue, jobs) = mpsc::channel::<Job>();
+        let jobs = Arc::new(Mutex::new(jobs));
+        let mut threads = Vec::new();
+        for connection in connections {
+            let jobs = Arc::clone(&jobs);
+            let thread = std::thread::Builder::new()
+                .name("sqlite-reader".into())
+                .spawn(move || {
+                    loop {
+                        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                        let Ok(job) = job else { return };
+                        job(&connection);
+                    }
+                })
+                .map_err(|error| Error::Unavailable(format!("cannot start a reader: {error}")))?;
+            threads.push(thread);
+        }
+        Ok(Self { queue: Some(queue), threads })
+    }
+
+    pub(super) fn push(&self, job: Job) {
+        if let Some(queue) = &self.queue {
+            let _ = queue.send(job);
+        }
+    }
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        self.queue = None;
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}

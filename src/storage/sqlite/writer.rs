@@ -1,0 +1,93 @@
+//! The one thread that writes, and group commit.
+//!
+//! Everything queued when the writer looks runs in one transaction with one flush, up to [`BATCH_MAX`] requests; while
+//! it is flushed the next batch queues up. So the flush costs each of many concurrent writers a fraction, and a lone
+//! writer never waits for company.
+//! Invariant: no request is answered with success before the commit succeeded. When SQLite gives the whole transaction
+//! up (a full disk), every request of the batch fails.
+
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use rusqlite::Connection;
+
+use super::convert;
+use crate::storage::error::Error;
+
+/// Requests per commit. A batch of this size takes a few milliseconds, which the first of it has to wait.
+const BATCH_MAX: usize = 256;
+
+/// A request: runs inside the open transaction and leaves the answer to be given once the commit is decided.
+/// A request that fails has to undo its own part.
+pub(crate) type Job = Box<dyn FnOnce(&Connection) -> Answer + Send>;
+/// Gives the answer: what the request found, or the error of the commit.
+pub(crate) type Answer = Box<dyn FnOnce(Result<(), Error>)>;
+
+pub(super) struct Writer {
+    /// `None` only while ending.
+    queue: Option<mpsc::Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    pub(super) fn start(connection: Connection) -> Result<Self, Error> {
+        let (queue, jobs) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("sqlite-writer".into())
+            .spawn(move || work(&connection, &jobs))
+            .map_err(|error| Error::Unavailable(format!("cannot start the writer: {error}")))?;
+        Ok(Self { queue: Some(queue), thread: Some(thread) })
+    }
+
+    pub(super) fn push(&self, job: Job) {
+        if let Some(queue) = &self.queue {
+            // If the thread has ended the job is dropped, which tells its caller.
+            let _ = queue.send(job);
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn work(connection: &Connection, jobs: &mpsc::Receiver<Job>) {
+    while let Ok(first) = jobs.recv() {
+        let batch = std::iter::once(first).chain(jobs.try_iter()).take(BATCH_MAX);
+        commit(connection, batch);
+    }
+}
+
+/// Runs a batch in one transaction and answers it.
+fn commit(connection: &Connection, jobs: impl Iterator<Item = Job>) {
+    let began = connection.execute_batch("BEGIN IMMEDIATE").map_err(convert::error);
+    let mut answers = Vec::new();
+    let mut outcome = began.clone();
+    for job in jobs {
+        if outcome.is_err() {
+            // Dropping a request that did not run tells its caller that the database is not available.
+            continue;
+        }
+        answers.push(job(connection));
+        if connection.is_autocommit() {
+            outcome = Err(Error::Unavailable("the database gave the transaction up".into()));
+        }
+    }
+    if outcome.is_ok() {
+        outcome = connection.execute_batch("COMMIT").map_err(convert::error);
+    }
+    if let Err(error) = &outcome {
+        log::error!("a batch of {} writes was not committed: {error}", answers.len());
+        if !connection.is_autocommit() {
+            let _ = connection.execute_batch("ROLLBACK");
+        }
+    }
+    for answer in answers {
+        answer(outcome.clone());
+    }
+}
