@@ -39,7 +39,7 @@ Options
   --processes P          generator processes, each a thread and at most 20,000 files               [1]
   --source-addresses K   addresses in 127.0.0.0/8 that each process connects from; 0: do not bind [64]
   --pid PID              the server's process: report its CPU time and memory
-  --raw                  (echo) plain TCP of the same sizes, for `floor`
+  --raw                  plain TCP of the same sizes, for `floor` (echo, idle)
   --json FILE            write the report there too
   --seed N               names the accounts; runs with the same seed share them                    [1]
   -h, --help
@@ -283,8 +283,8 @@ fn check(options: &Options) -> Result<(), lexopt::Error> {
     if options.source_addresses > 60_000 {
         return refuse("at most 60000 source addresses");
     }
-    if options.raw && options.kind != Kind::Echo {
-        return refuse("--raw belongs to echo");
+    if options.raw && !matches!(options.kind, Kind::Echo | Kind::Idle) {
+        return refuse("--raw belongs to echo and idle");
     }
     Ok(())
 }

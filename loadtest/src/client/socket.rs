@@ -56,6 +56,15 @@ impl Reader {
         Ok(Self { raw_ack: Some(FIRST_ACK), ..Self::over_tcp(sources)? })
     }
 
+    /// The same, and one request has been answered, so that the server has seen the connection in use.
+    pub(crate) async fn connect_raw_used(sources: &Sources) -> Result<Self, Failure> {
+        let mut reader = Self::connect_raw(sources)?;
+        reader.sender.queue_event("ping", None);
+        reader.sender.flush().await?;
+        reader.next().await?;
+        Ok(reader)
+    }
+
     fn over_tcp(sources: &Sources) -> Result<Self, Failure> {
         let (half, write_half) = sources.connect()?.into_split();
         let sender = Rc::new(Sender::new(write_half));
