@@ -1,1 +1,10 @@
-//! Happier Server.
+//! Happier Server: the hub between coding agents and the devices that follow them.
+//!
+//! Modules in reading order; `ARCHITECTURE.md` says what each is and never does.
+
+pub mod config;
+pub mod crypto;
+pub mod model;
+pub mod net;
+pub mod realtime;
+pub mod runtime;

@@ -1,1 +1,565 @@
-//! (to come)
+//! JSON as text: a scanner that validates and finds, and a writer of strings. No document is ever built.
+//!
+//! Accepts exactly what JavaScript's `JSON.parse` accepts, with a bound on nesting: the scanner does not recurse, but
+//! what reads the text afterwards may. An escape for half of a surrogate pair is valid JSON; it fails in [`unescape`],
+//! because no Rust string can hold it.
+
+use std::borrow::Cow;
+
+/// Nesting that is accepted by default. Real documents stay below ten.
+pub const DEPTH_MAX: u16 = 128;
+
+/// Why a text is not the JSON that was asked for. `at` is a byte offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// The text ends inside a value, or is empty.
+    End,
+    /// A byte that cannot stand where it stands.
+    Unexpected {
+        /// Offset of the byte.
+        at: usize,
+    },
+    /// More nesting than the limit.
+    TooDeep {
+        /// Offset of the bracket that is one too many.
+        at: usize,
+    },
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::End => f.write_str("the text ends inside a value"),
+            Self::Unexpected { at } => write!(f, "unexpected character at byte {at}"),
+            Self::TooDeep { at } => write!(f, "nested too deeply at byte {at}"),
+        }
+    }
+}
+
+/// The type of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Kind {
+    Null,
+    Bool,
+    Number,
+    String,
+    Array,
+    Object,
+}
+
+/// The type of a valid value, from its first character.
+pub fn kind(raw: &str) -> Kind {
+    match raw.trim_start_matches(WHITE_SPACE).as_bytes().first() {
+        Some(b'{') => Kind::Object,
+        Some(b'[') => Kind::Array,
+        Some(b'"') => Kind::String,
+        Some(b't' | b'f') => Kind::Bool,
+        Some(b'n') | None => Kind::Null,
+        Some(_) => Kind::Number,
+    }
+}
+
+const WHITE_SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
+
+/// Checks that the text is exactly one value, white space around it aside.
+pub fn validate(text: &str, depth_max: u16) -> Result<(), Error> {
+    let end = skip_value(text.as_bytes(), 0, depth_max)?;
+    let at = skip_space(text.as_bytes(), end);
+    if at == text.len() { Ok(()) } else { Err(Error::Unexpected { at }) }
+}
+
+fn skip_space(input: &[u8], mut at: usize) -> usize {
+    while let Some(b' ' | b'\t' | b'\n' | b'\r') = input.get(at) {
+        at = at.saturating_add(1);
+    }
+    at
+}
+
+/// Skips white space and one value that begins at or after `at`; returns the offset behind it. `input` must be UTF-8.
+pub fn skip_value(input: &[u8], at: usize, depth_max: u16) -> Result<usize, Error> {
+    let mut scanner = Scanner { input, at, open: Vec::new(), depth_max };
+    scanner.value()?;
+    Ok(scanner.at)
+}
+
+struct Scanner<'a> {
+    input: &'a [u8],
+    at: usize,
+    /// Open brackets; allocates only for nested values.
+    open: Vec<u8>,
+    depth_max: u16,
+}
+
+impl Scanner<'_> {
+    fn space(&mut self) {
+        self.at = skip_space(self.input, self.at);
+    }
+
+    fn peek(&self) -> Result<u8, Error> {
+        self.input.get(self.at).copied().ok_or(Error::End)
+    }
+
+    fn step(&mut self) {
+        self.at = self.at.saturating_add(1);
+    }
+
+    fn unexpected<T>(&self) -> Result<T, Error> {
+        Err(if self.at >= self.input.len() { Error::End } else { Error::Unexpected { at: self.at } })
+    }
+
+    fn expect(&mut self, byte: u8) -> Result<(), Error> {
+        if self.peek()? != byte {
+            return self.unexpected();
+        }
+        self.step();
+        Ok(())
+    }
+
+    /// One value; nested ones are kept track of in `open` instead of on the call stack.
+    fn value(&mut self) -> Result<(), Error> {
+        loop {
+            self.space();
+            match self.peek()? {
+                b'"' => self.string()?,
+                b'{' => {
+                    self.push(b'}')?;
+                    if !self.closes_at_once(b'}')? {
+                        self.key()?;
+                        continue;
+                    }
+                }
+                b'[' => {
+                    self.push(b']')?;
+                    if !self.closes_at_once(b']')? {
+                        continue;
+                    }
+                }
+                b't' => self.word(b"true")?,
+                b'f' => self.word(b"false")?,
+                b'n' => self.word(b"null")?,
+                b'-' | b'0'..=b'9' => self.number()?,
+                _ => return self.unexpected(),
+            }
+            if !self.after_value()? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn push(&mut self, close: u8) -> Result<(), Error> {
+        if self.open.len() >= usize::from(self.depth_max) {
+            return Err(Error::TooDeep { at: self.at });
+        }
+        self.open.push(close);
+        self.step();
+        Ok(())
+    }
+
+    fn closes_at_once(&mut self, close: u8) -> Result<bool, Error> {
+        self.space();
+        if self.peek()? != close {
+            return Ok(false);
+        }
+        self.step();
+        self.open.pop();
+        Ok(true)
+    }
+
+    /// Behind a value: closes what ends here. `true` if another value must follow.
+    fn after_value(&mut self) -> Result<bool, Error> {
+        while let Some(&close) = self.open.last() {
+            self.space();
+            match self.peek()? {
+                b',' => {
+                    self.step();
+                    if close == b'}' {
+                        self.key()?;
+                    }
+                    return Ok(true);
+                }
+                byte if byte == close => {
+                    self.step();
+                    self.open.pop();
+                }
+                _ => return self.unexpected(),
+            }
+        }
+        Ok(false)
+    }
+
+    fn key(&mut self) -> Result<(), Error> {
+        self.space();
+        if self.peek()? != b'"' {
+            return self.unexpected();
+        }
+        self.string()?;
+        self.space();
+        self.expect(b':')
+    }
+
+    fn word(&mut self, word: &[u8]) -> Result<(), Error> {
+        for &byte in word {
+            self.expect(byte)?;
+        }
+        Ok(())
+    }
+
+    fn digits(&mut self) -> Result<(), Error> {
+        if !self.peek()?.is_ascii_digit() {
+            return self.unexpected();
+        }
+        while let Some(b'0'..=b'9') = self.input.get(self.at) {
+            self.step();
+        }
+        Ok(())
+    }
+
+    fn number(&mut self) -> Result<(), Error> {
+        if self.peek()? == b'-' {
+            self.step();
+        }
+        if self.peek()? == b'0' {
+            self.step()
+        } else {
+            self.digits()?
+        }
+        if self.input.get(self.at) == Some(&b'.') {
+            self.step();
+            self.digits()?;
+        }
+        if let Some(b'e' | b'E') = self.input.get(self.at) {
+            self.step();
+            if let Some(b'+' | b'-') = self.input.get(self.at) {
+                self.step();
+            }
+            self.digits()?;
+        }
+        Ok(())
+    }
+
+    fn string(&mut self) -> Result<(), Error> {
+        self.step();
+        loop {
+            self.plain();
+            match self.peek()? {
+                b'"' => {
+                    self.step();
+                    return Ok(());
+                }
+                b'\\' => {
+                    self.step();
+                    match self.peek()? {
+                        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => self.step(),
+                        b'u' => {
+                            self.step();
+                            for _ in 0..4 {
+                                if !self.peek()?.is_ascii_hexdigit() {
+                                    return self.unexpected();
+                                }
+                                self.step();
+                            }
+                        }
+                        _ => return self.unexpected(),
+                    }
+                }
+                // Control characters must be escaped.
+                _ => return self.unexpected(),
+            }
+        }
+    }
+
+    /// Skips what needs no attention inside a string, eight bytes at a time where possible.
+    fn plain(&mut self) {
+        let rest = self.input.get(self.at..).unwrap_or_default();
+        let mut skipped = 0usize;
+        for chunk in rest.chunks_exact(8) {
+            let mut bytes = [0u8; 8];
+            bytes.copy_from_slice(chunk);
+            if has_special(u64::from_le_bytes(bytes)) {
+                break;
+            }
+            skipped = skipped.saturating_add(8);
+        }
+        let tail = rest.get(skipped..).unwrap_or_default();
+        let more = tail.iter().position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\').unwrap_or(tail.len());
+        self.at = self.at.saturating_add(skipped).saturating_add(more);
+    }
+}
+
+/// Whether one of eight bytes is a control character, a quote or a backslash. Bytes of 0x80 and above never are; a
+/// borrow between bytes can report one too many, never one too few, and the caller looks again.
+fn has_special(word: u64) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let zero = |w: u64| w.wrapping_sub(ONES) & !w;
+    let quote = zero(word ^ ONES.wrapping_mul(b'"' as u64));
+    let backslash = zero(word ^ ONES.wrapping_mul(b'\\' as u64));
+    let control = word.wrapping_sub(ONES.wrapping_mul(0x20)) & !word;
+    (quote | backslash | control) & HIGH != 0
+}
+
+/// The raw elements of a valid array; of anything else nothing.
+pub fn elements(raw: &str) -> Elements<'_> {
+    Elements { text: raw, at: start_of(raw, b'[') }
+}
+
+/// The raw members of a valid object, keys with their quotes; of anything else nothing.
+pub fn members(raw: &str) -> Members<'_> {
+    Members { text: raw, at: start_of(raw, b'{') }
+}
+
+fn start_of(raw: &str, bracket: u8) -> Option<usize> {
+    let at = skip_space(raw.as_bytes(), 0);
+    (raw.as_bytes().get(at) == Some(&bracket)).then(|| at.saturating_add(1))
+}
+
+/// Takes one value at `at` and moves behind it.
+fn take<'a>(text: &'a str, at: &mut usize) -> Option<&'a str> {
+    let start = skip_space(text.as_bytes(), *at);
+    let end = skip_value(text.as_bytes(), start, u16::MAX).ok()?;
+    *at = skip_space(text.as_bytes(), end);
+    text.get(start..end)
+}
+
+/// See [`elements`].
+#[derive(Clone, Debug)]
+pub struct Elements<'a> {
+    text: &'a str,
+    at: Option<usize>,
+}
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let mut at = self.at.take()?;
+        let value = take(self.text, &mut at)?;
+        if self.text.as_bytes().get(at) == Some(&b',') {
+            self.at = Some(at.saturating_add(1));
+        }
+        Some(value)
+    }
+}
+
+/// See [`members`].
+#[derive(Clone, Debug)]
+pub struct Members<'a> {
+    text: &'a str,
+    at: Option<usize>,
+}
+
+impl<'a> Iterator for Members<'a> {
+    type Item = (&'a str, &'a str);
+
+    fn next(&mut self) -> Option<(&'a str, &'a str)> {
+        let mut at = self.at.take()?;
+        let key = take(self.text, &mut at)?;
+        if self.text.as_bytes().get(at) != Some(&b':') {
+            return None;
+        }
+        at = at.saturating_add(1);
+        let value = take(self.text, &mut at)?;
+        if self.text.as_bytes().get(at) == Some(&b',') {
+            self.at = Some(at.saturating_add(1));
+        }
+        Some((key, value))
+    }
+}
+
+/// The text has half of a surrogate pair, which is no character.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoneSurrogate;
+
+/// The value of a valid string literal, quotes included in `raw`.
+pub fn unescape(raw: &str) -> Result<Cow<'_, str>, LoneSurrogate> {
+    let raw = raw.trim_matches(WHITE_SPACE);
+    let inner = raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')).unwrap_or(raw);
+    if !inner.contains('\\') {
+        return Ok(Cow::Borrowed(inner));
+    }
+    let mut out = String::with_capacity(inner.len());
+    let mut rest = inner;
+    while let Some((plain, escaped)) = rest.split_once('\\') {
+        out.push_str(plain);
+        let mut chars = escaped.chars();
+        match chars.next() {
+            Some('b') => out.push('\u{8}'),
+            Some('f') => out.push('\u{c}'),
+            Some('n') => out.push('\n'),
+            Some('r') => out.push('\r'),
+            Some('t') => out.push('\t'),
+            Some('u') => {
+                let (unit, behind) = hex4(chars.as_str()).ok_or(LoneSurrogate)?;
+                rest = behind;
+                out.push(match char::from_u32(u32::from(unit)) {
+                    Some(character) => character,
+                    None => {
+                        let (low, behind) = rest.strip_prefix("\\u").and_then(hex4).ok_or(LoneSurrogate)?;
+                        rest = behind;
+                        let pair = char::decode_utf16([unit, low]).next();
+                        pair.and_then(Result::ok).ok_or(LoneSurrogate)?
+                    }
+                });
+                continue;
+            }
+            Some(character) => out.push(character),
+            None => {}
+        }
+        rest = chars.as_str();
+    }
+    out.push_str(rest);
+    Ok(Cow::Owned(out))
+}
+
+fn hex4(text: &str) -> Option<(u16, &str)> {
+    let (digits, rest) = text.split_at_checked(4)?;
+    Some((u16::from_str_radix(digits, 16).ok()?, rest))
+}
+
+/// Appends a string literal as `JSON.stringify` writes it.
+pub fn write_string(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest.iter().position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
+        let (plain, tail) = rest.split_at(at);
+        out.extend_from_slice(plain);
+        let Some((&byte, tail)) = tail.split_first() else { break };
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            0x08 => out.extend_from_slice(b"\\b"),
+            0x0c => out.extend_from_slice(b"\\f"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            control => out.extend_from_slice(format!("\\u{control:04x}").as_bytes()),
+        }
+        rest = tail;
+    }
+    out.extend_from_slice(rest);
+    out.push(b'"');
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn check(text: &str, valid: bool) {
+        assert_eq!(validate(text, DEPTH_MAX).is_ok(), valid, "{text}");
+    }
+
+    #[test]
+    fn what_is_json() {
+        for text in [
+            "0",
+            "-0",
+            "1.5e-3",
+            "\"\"",
+            "\"\\ud800\"",
+            "[]",
+            "{}",
+            " [1 , {\"a\":[ ]}]\n",
+            "true",
+            "null",
+            "\"\\u00e9/\\/\"",
+        ] {
+            check(text, true);
+        }
+        for text in [
+            "",
+            " ",
+            "01",
+            "1.",
+            ".5",
+            "+1",
+            "1e",
+            "--1",
+            "\"",
+            "\"\\x\"",
+            "\"\\u12g4\"",
+            "\"\n\"",
+            "[1,]",
+            "[,1]",
+            "[",
+            "]",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{a:1}",
+            "{\"a\":1,}",
+            "nul",
+            "truex",
+            "1 2",
+            "[1 2]",
+            "{1:2}",
+            "'a'",
+            "\u{feff}1",
+            "[}",
+            "{]",
+        ] {
+            check(text, false);
+        }
+    }
+
+    #[test]
+    fn a_megabyte_of_brackets() {
+        let text = "[".repeat(1_000_000);
+        assert_eq!(validate(&text, DEPTH_MAX), Err(Error::TooDeep { at: 128 }));
+        assert!(validate(&("[".repeat(128) + &"]".repeat(128)), DEPTH_MAX).is_ok());
+    }
+
+    #[test]
+    fn elements_and_members() {
+        assert_eq!(elements(r#" [1, "a,]" ,{"b":[2]}] "#).collect::<Vec<_>>(), ["1", "\"a,]\"", "{\"b\":[2]}"]);
+        assert_eq!(elements("[]").count(), 0);
+        assert_eq!(elements("{}").count(), 0);
+        assert_eq!(
+            members(r#"{"a":1 , "b" : {"c":"}"}}"#).collect::<Vec<_>>(),
+            [("\"a\"", "1"), ("\"b\"", "{\"c\":\"}\"}")]
+        );
+        assert_eq!(members("[1]").count(), 0);
+    }
+
+    #[test]
+    fn surrogates() {
+        assert_eq!(unescape(r#""\ud83d\ude00""#).unwrap(), "\u{1f600}");
+        assert_eq!(unescape(r#""\ud83d""#), Err(LoneSurrogate));
+        assert_eq!(unescape(r#""\ude00\ud83d""#), Err(LoneSurrogate));
+        assert_eq!(unescape(r#""\ud83dx""#), Err(LoneSurrogate));
+        assert_eq!(unescape(r#""a\u0062\n\"""#).unwrap(), "ab\n\"");
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_an_oracle(text in "[\\[\\]{}\",:0-9a-fnrtul\\\\ .eE+-]{0,24}") {
+            let oracle = serde_json::from_str::<serde_json::Value>(&text);
+            // The oracle refuses lone surrogates and numbers beyond its range, which are valid JSON.
+            if oracle.is_ok() {
+                prop_assert!(validate(&text, DEPTH_MAX).is_ok());
+            } else if validate(&text, DEPTH_MAX).is_ok() {
+                let error = oracle.unwrap_err().to_string();
+                prop_assert!(error.contains("surrogate") || error.contains("out of range") || error.contains("hex escape"), "{}: {}", text, error);
+            }
+        }
+
+        #[test]
+        fn strings_round_trip(text in "\\PC{0,40}|[\u{0}-\u{ff}]{0,40}") {
+            let mut out = Vec::new();
+            write_string(&mut out, &text);
+            let raw = String::from_utf8(out).unwrap();
+            prop_assert!(validate(&raw, 1).is_ok());
+            prop_assert_eq!(&serde_json::from_str::<String>(&raw).unwrap(), &text);
+            prop_assert_eq!(unescape(&raw).unwrap(), text);
+        }
+
+        #[test]
+        fn any_text_is_scanned_without_panic(text in "\\PC*") {
+            let _ = validate(&text, 4);
+            let _ = elements(&text).count();
+            let _ = members(&text).count();
+            let _ = unescape(&text);
+        }
+    }
+}

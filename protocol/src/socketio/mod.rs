@@ -1,1 +1,4 @@
-//! (to come)
+//! Socket.IO, protocol revision 5 (`spec/socketio.md` §9).
+
+pub mod connection;
+pub mod packet;
