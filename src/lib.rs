@@ -9,3 +9,4 @@ pub mod net;
 pub mod observe;
 pub mod realtime;
 pub mod runtime;
+pub mod storage;

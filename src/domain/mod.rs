@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! What is allowed, and what it changes: the rules of every domain and their statements.
 //!
 //! A rule is an `async fn` that takes the [`Context`] and typed input, does its work in one statement or transaction,
@@ -183,8 +182,3 @@ mod tests {
         assert_eq!(local.url("public/a b/ü+(1).png"), "http://localhost:3005/files/public/a%20b/%C3%BC%2B(1).png");
     }
 }
-=======
-//! The rules: what may happen to sessions, messages, machines and the rest.
-
-pub mod messages;
->>>>>>> store

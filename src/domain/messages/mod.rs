@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! Messages of a session: storing one and telling the participants, reading a page (`spec/http.md` §14.9–14.10,
 //! `spec/realtime.md` §7.1).
 //!
@@ -202,8 +201,3 @@ pub async fn list(
     messages.truncate(limit);
     Ok(Some(Page { messages, has_more }))
 }
-=======
-//! Messages of a session.
-
-pub mod store;
->>>>>>> store
