@@ -239,13 +239,16 @@ pub struct Resolved {
     pub warnings: Vec<String>,
 }
 
-/// Reads the environment and the `.env` file of the working directory and resolves them. The flavor of the command line
-/// wins over the settings.
+/// Reads the environment and the `.env` file of the working directory and resolves them; in the light flavor also makes
+/// the directories they name. The flavor of the command line wins over the settings.
 pub fn load(flavor: Option<Flavor>) -> Result<Resolved, Error> {
     let mut environment = environment::Environment::of_process();
     let mut warnings = environment.add_dotenv_file(Path::new(".env"))?;
     let cores_available = std::thread::available_parallelism().map_or(1, usize::from);
     let mut resolved = resolve::resolve(flavor, &environment, cores_available)?;
+    if let Backend::Light(light) = &resolved.config.backend {
+        data_dir::prepare(light)?;
+    }
     warnings.append(&mut resolved.warnings);
     Ok(Resolved { warnings, ..resolved })
 }

@@ -4,7 +4,6 @@
 //! Never: the header a token travels in, or the question whether its account still exists.
 //! Invariant: nothing of a token is interpreted before its signature verified, so no peer text reaches the JSON parser.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -194,15 +193,12 @@ const CACHE_ENTRIES_MAX: usize = 16_384;
 ///
 /// Keyed by the token's digest rather than its text: ten times smaller, and no bearer secrets lie in memory. When the
 /// young generation is full it becomes the old one and the old one is forgotten, so what is in use stays.
+#[derive(Debug)]
 pub struct TokenCache {
-    generations: RefCell<Generations>,
-    entries_max: usize,
-}
-
-#[derive(Default)]
-struct Generations {
     young: HashMap<[u8; 32], AccountId>,
     old: HashMap<[u8; 32], AccountId>,
+    /// Of each generation.
+    entries_max: usize,
 }
 
 impl Default for TokenCache {
@@ -215,51 +211,47 @@ impl TokenCache {
     /// A cache that remembers at least the last `entries_max` tokens and at most twice as many.
     pub fn with_entries_max(entries_max: usize) -> Self {
         assert!(entries_max > 0, "a cache remembers something");
-        Self { generations: RefCell::default(), entries_max }
+        Self { young: HashMap::new(), old: HashMap::new(), entries_max }
     }
 
     /// Whose login token this is, if it is one. A token that verified once is good until the process ends.
-    pub fn verify(&self, tokens: &Tokens, token: &str, now_ms: i64) -> Option<AccountId> {
+    pub fn verify(&mut self, tokens: &Tokens, token: &str, now_ms: i64) -> Option<AccountId> {
         let digest = hash::sha256(token.as_bytes());
-        let known = self.generations.borrow_mut().find(&digest, self.entries_max);
-        if known.is_some() {
-            return known;
+        if let Some(account) = self.find(&digest) {
+            return Some(account);
         }
         let claims = verify(&tokens.0.persistent, PERSISTENT_ISSUER, token, now_ms)?;
         let account = claims.account()?;
         if !claims.expires() {
-            self.generations.borrow_mut().insert(digest, account.clone(), self.entries_max);
+            self.insert(digest, account.clone());
         }
         Some(account)
     }
 
     /// How many tokens are remembered.
     pub fn len(&self) -> usize {
-        let generations = self.generations.borrow();
-        generations.young.len() + generations.old.len()
+        self.young.len() + self.old.len()
     }
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-}
 
-impl Generations {
-    fn find(&mut self, digest: &[u8; 32], entries_max: usize) -> Option<AccountId> {
+    fn find(&mut self, digest: &[u8; 32]) -> Option<AccountId> {
         if let Some(account) = self.young.get(digest) {
             return Some(account.clone());
         }
         let account = self.old.remove(digest)?;
-        self.insert(*digest, account.clone(), entries_max);
+        self.insert(*digest, account.clone());
         Some(account)
     }
 
-    fn insert(&mut self, digest: [u8; 32], account: AccountId, entries_max: usize) {
-        if self.young.len() >= entries_max {
+    fn insert(&mut self, digest: [u8; 32], account: AccountId) {
+        if self.young.len() >= self.entries_max {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.insert(digest, account);
-        debug_assert!(self.young.len() <= entries_max && self.old.len() <= entries_max);
+        debug_assert!(self.young.len() <= self.entries_max && self.old.len() <= self.entries_max);
     }
 }
 
@@ -411,7 +403,7 @@ mod tests {
     #[test]
     fn the_cache_remembers_good_tokens_only() {
         let tokens = tokens("x");
-        let cache = TokenCache::with_entries_max(2);
+        let mut cache = TokenCache::with_entries_max(2);
         let account = AccountId::from("a");
         let token = tokens.issue_persistent(&account, None, NOW_MS);
         assert_eq!(cache.verify(&tokens, &token, NOW_MS - 1000), None, "not valid yet");
@@ -437,7 +429,7 @@ mod tests {
     #[test]
     fn the_cache_is_bounded_and_keeps_what_is_used() {
         let tokens = tokens("x");
-        let cache = TokenCache::with_entries_max(2);
+        let mut cache = TokenCache::with_entries_max(2);
         let used = tokens.issue_persistent(&"used".into(), None, NOW_MS);
         for round in 0..10 {
             assert_eq!(cache.verify(&tokens, &used, NOW_MS), Some("used".into()));
