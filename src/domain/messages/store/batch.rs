@@ -25,7 +25,7 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 /// Messages that wait. A core stores some ten thousand a second, so this many would wait for seconds.
 const WAITING_MAX: usize = 1 << 16;
 /// How far the queue is searched for messages that may go now.
-const SEARCHED_MAX: usize = 1024;
+const SEARCHED_MAX: usize = 256;
 /// For how long a batch is sent again after its connection was lost.
 const REPEAT_FOR: Duration = Duration::from_secs(15);
 /// Pauses before it is.
@@ -111,6 +111,7 @@ impl Queue {
         }
         let mut batch: Vec<Waiting> = Vec::new();
         let mut left = VecDeque::new();
+        let mut behind = HashSet::new();
         let mut bytes = 0usize;
         for _ in 0..SEARCHED_MAX {
             let Some(waiting) = state.waiting.pop_front() else { break };
@@ -125,8 +126,8 @@ impl Queue {
             let twin = new.local_id.is_some()
                 && batch.iter().any(|one| one.new.session == new.session && one.new.local_id == new.local_id);
             // A message may not overtake one of its session that stays behind.
-            let behind = left.iter().any(|one: &Waiting| one.new.session == new.session);
-            if busy || twin || behind {
+            if busy || twin || behind.contains(&new.session) {
+                behind.insert(new.session.clone());
                 left.push_back(waiting);
             } else {
                 bytes = size;
