@@ -1,5 +1,5 @@
 //! Queries, the checks of `spec/socketio.md` §3.3, session ids.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::arithmetic_side_effects)]
 
 use std::collections::HashSet;
 

@@ -1,5 +1,5 @@
 //! The scanner against what `JSON.parse` accepts, with serde_json as oracle.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::arithmetic_side_effects)]
 
 use proptest::prelude::*;
 use protocol::json::{

@@ -1,6 +1,12 @@
 //! The Socket.IO layer, row by row of the contract (`spec/socketio.md` §9.2–§9.4), and the application that the public
 //! protocol suite assumes (§12).
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
 
 use proptest::prelude::*;
 use protocol::socketio::attachments::{ATTACHMENTS_BYTES_MAX, placeholder};
