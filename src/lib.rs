@@ -2,8 +2,11 @@
 //!
 //! Modules in reading order; `ARCHITECTURE.md` says what each is and never does.
 
+pub mod api;
+pub mod boot;
 pub mod config;
 pub mod crypto;
+pub mod domain;
 pub mod model;
 pub mod net;
 pub mod observe;

@@ -14,6 +14,7 @@ pub mod response;
 pub mod rest;
 pub mod router;
 pub mod routes;
+pub mod socket;
 #[cfg(test)]
 mod testing;
 pub mod validate;

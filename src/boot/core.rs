@@ -8,10 +8,11 @@ use std::sync::mpsc::Sender;
 
 use futures_channel::oneshot;
 use monoio::net::TcpListener;
-use protocol::engineio::session::Config as EngineConfig;
 
+use super::database::Database;
 use super::error::Error;
 use super::service::{Metrics, Public};
+use super::settings;
 use crate::api::{self, Api, socket::Door};
 use crate::config::Config;
 use crate::crypto::token::{TokenCache, Tokens};
@@ -22,20 +23,19 @@ use crate::net::listener;
 use crate::net::service::Service;
 use crate::net::turn::Turn;
 use crate::observe::metrics::CoreMetrics;
-use crate::realtime::hub::{self, Hub};
+use crate::realtime::hub::Hub;
 use crate::realtime::message::{Message, Stop};
 use crate::runtime::cores::CoreId;
 use crate::runtime::mailbox::{Inbox, Mailbox};
 use crate::runtime::post::{CorePost, Job};
 use crate::runtime::race::race;
 
-use super::database::Database;
-
 /// Everything a core is given; made on the main thread.
-pub struct Part {
+pub(super) struct Part {
     pub core: CoreId,
     pub config: Arc<Config>,
     pub settings: Arc<domain::Settings>,
+    pub limits: api::Limits,
     pub tokens: Tokens,
     pub database: Database,
     pub listener: std::net::TcpListener,
@@ -48,11 +48,13 @@ pub struct Part {
 }
 
 /// What a core tells the main thread.
-pub enum Report {
+pub(super) enum Report {
     Ready,
     Failed(Error),
     /// Nothing is left to do after [`Stop::Drain`].
     Drained,
+    /// The loops have ended, after [`Stop::Leave`].
+    Left,
 }
 
 /// A core's mailbox as the back plane sees it.
@@ -66,7 +68,7 @@ impl CorePost for Posting {
 }
 
 /// Runs a core until it is told to leave.
-pub async fn main(part: Part) {
+pub(super) async fn main(part: Part) {
     let reports = part.reports.clone();
     match Core::start(part) {
         Ok((core, leave)) => {
@@ -74,6 +76,7 @@ pub async fn main(part: Part) {
             // Dropped only if the loops are gone, which is an end as well.
             let _ = leave.await;
             drop(core);
+            let _ = reports.send(Report::Left);
         }
         Err(error) => {
             let _ = reports.send(Report::Failed(error));
@@ -96,9 +99,9 @@ impl Core {
         let Part { core, config, mailboxes, metrics, .. } = part;
         let own_metrics = Arc::clone(&metrics[core.index()]);
         let post: Arc<dyn CorePost> = Arc::new(Posting(Arc::clone(&mailboxes[core.index()])));
-        let db = part.database.on_core(core.index(), mailboxes.len(), post);
+        let db = part.database.on_core(core.index(), mailboxes.len(), post)?;
         let turn = Turn::new();
-        let hub = Hub::new(core, Rc::clone(&turn), hub_settings(&config), mailboxes);
+        let hub = Hub::new(core, Rc::clone(&turn), settings::hub(&config), mailboxes);
         let tokens = Rc::new(RefCell::new(TokenCache::default()));
         let ctx = Rc::new(Context {
             db,
@@ -107,8 +110,7 @@ impl Core {
             metrics: own_metrics,
             settings: part.settings,
         });
-        let limits = api::Limits { body_bytes_max: config.limits.body_bytes_max as u64 };
-        let api = Api::new(Rc::clone(&ctx), Rc::clone(&tokens), limits);
+        let api = Api::new(Rc::clone(&ctx), Rc::clone(&tokens), part.limits);
         let door = Door::new(ctx, Rc::clone(&hub), tokens);
         hub.set_application(Rc::clone(&door) as _);
 
@@ -195,21 +197,6 @@ impl Core {
             monoio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
         let _ = self.reports.send(Report::Drained);
-    }
-}
-
-fn hub_settings(config: &Config) -> hub::Settings {
-    let payload = u32::try_from(config.limits.socket_payload_bytes_max).unwrap_or(u32::MAX);
-    hub::Settings {
-        engine: EngineConfig {
-            ping_interval_ms: config.timing.ping_interval_ms,
-            ping_timeout_ms: config.timing.ping_timeout_ms,
-            upgrade_timeout_ms: config.timing.upgrade_timeout_ms,
-            payload_bytes_max: payload,
-            ..EngineConfig::default()
-        },
-        connect_timeout_ms: config.timing.connect_timeout_ms,
-        outbox_bytes_max: config.limits.outbox_bytes_max,
     }
 }
 

@@ -4,10 +4,11 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
-use crate::storage;
+use crate::{config, storage};
 
 #[derive(Debug)]
 pub enum Error {
+    Config(config::error::Error),
     Signals(io::Error),
     IoDriver(io::Error),
     Keys,
@@ -22,6 +23,7 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Config(error) => error.fmt(f),
             Self::Signals(error) => write!(f, "cannot catch signals: {error}"),
             Self::IoDriver(error) => {
                 write!(f, "HAPPIER_IO_DRIVER is uring, but io_uring is not available: {error}; expected a kernel and a seccomp profile that allow it, or HAPPIER_IO_DRIVER=auto")
@@ -42,6 +44,12 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl From<config::error::Error> for Error {
+    fn from(error: config::error::Error) -> Self {
+        Self::Config(error)
+    }
+}
 
 impl From<storage::Error> for Error {
     fn from(error: storage::Error) -> Self {

@@ -19,7 +19,7 @@ use crate::realtime::message::Message;
 use crate::runtime::cores::CoreId;
 
 /// The public port of one core.
-pub struct Public {
+pub(super) struct Public {
     pub api: Rc<Api>,
     pub hub: Rc<Hub>,
 }
@@ -72,7 +72,7 @@ fn outgoing(response: api::response::Response) -> Response {
 }
 
 /// The metrics port (`spec/configuration.md` §9).
-pub struct Metrics {
+pub(super) struct Metrics {
     pub cores: Arc<[Arc<CoreMetrics>]>,
 }
 
@@ -96,8 +96,9 @@ impl Service for Metrics {
                 close: false,
             },
             "/health" if is_read => {
-                let now = protocol::http::date::iso8601(crate::model::time::now_ms());
-                json(200, format!(r#"{{"status":"ok","timestamp":"{now}"}}"#))
+                let now = u64::try_from(crate::model::time::now_ms()).unwrap_or(0);
+                let now = protocol::http::date::format_iso(now);
+                json(200, format!(r#"{{"status":"ok","timestamp":"{}"}}"#, now.escape_ascii()))
             }
             _ => not_found(&incoming.head),
         };

@@ -20,9 +20,8 @@ pub fn prepare(light: &Light) -> Result<(), Error> {
     Ok(())
 }
 
-/// The secret kept in the data directory; both are made at the first start.
+/// The secret kept in the data directory; made at the first start.
 pub fn master_secret(data_dir: &Path) -> Result<Secret, Error> {
-    fs::create_dir_all(data_dir).map_err(|source| failed(data_dir, "create the directory", source))?;
     let path = data_dir.join(SECRET_FILE);
     if let Some(secret) = read(&path)? {
         return Ok(secret);
@@ -114,6 +113,7 @@ mod tests {
     #[test]
     fn the_secret_is_made_once_and_private() {
         let directory = Directory::new();
+        fs::create_dir_all(&directory.0).unwrap();
         let secret = master_secret(&directory.0).unwrap();
         assert_eq!(secret.expose().len(), 43);
         assert_eq!(protocol::base64::decode_url(secret.expose()).unwrap().len(), 32);
@@ -130,6 +130,7 @@ mod tests {
     #[test]
     fn processes_that_start_together_agree() {
         let directory = Directory::new();
+        fs::create_dir_all(&directory.0).unwrap();
         let secrets: Vec<_> = std::thread::scope(|scope| {
             let starts: Vec<_> = (0..8).map(|_| scope.spawn(|| master_secret(&directory.0).unwrap())).collect();
             starts.into_iter().map(|start| start.join().unwrap()).collect()
@@ -145,6 +146,6 @@ mod tests {
         fs::write(&path, " \n").unwrap();
         let error = master_secret(&directory.0).unwrap_err();
         assert_eq!(error.to_string(), format!("handy-master-secret.txt exists but is empty: {}", path.display()));
-        assert!(master_secret(&path.join("below a file")).is_err());
+        assert!(master_secret(&directory.0.join("missing")).is_err());
     }
 }

@@ -13,6 +13,7 @@ pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
     /// The variables of this process: the one place that reads them. Bytes that are not UTF-8 become U+FFFD.
+    #[allow(clippy::disallowed_methods, reason = "the one reader of the environment")]
     pub fn of_process() -> Self {
         let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
         Self(std::env::vars_os().map(|(name, value)| (lossy(name), lossy(value))).collect())

@@ -6,7 +6,7 @@
 //! value that may be a secret.
 
 use std::net::IpAddr;
-use std::num::{NonZeroU16, NonZeroUsize};
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 pub mod cli;
@@ -30,21 +30,14 @@ use secret::Secret;
 /// Everything the server can be told. Only `boot` sees the whole; the others get their section.
 #[derive(Clone, Debug)]
 pub struct Config {
-    pub flavor: Flavor,
     pub role: Role,
     pub backend: Backend,
-    pub master_secret: Secret,
+    /// Absent in the light flavor when the secret is to be kept in the data directory (`data_dir::master_secret`).
+    pub master_secret: Option<Secret>,
     pub instance_id: Option<String>,
     /// Time zone of usage buckets, by the name in `TZ`; absent means the host's.
     pub time_zone: Option<String>,
-    /// Address to listen on.
-    pub bind: IpAddr,
-    /// 0 takes any free port.
-    pub port: u16,
-    pub cores: NonZeroUsize,
-    pub io_driver: DriverChoice,
-    /// Whose forwarding headers are believed.
-    pub trusted_proxies: Vec<Network>,
+    pub listen: Listen,
     pub limits: Limits,
     pub timing: SocketTiming,
     /// How long a remote call waits for a method whose machine is reconnecting.
@@ -59,6 +52,24 @@ pub struct Config {
     pub metrics: Option<Metrics>,
     pub log: Log,
     pub shutdown_timeout_ms: u64,
+}
+
+impl Config {
+    pub fn flavor(&self) -> Flavor {
+        match self.backend {
+            Backend::Full(_) => Flavor::Full,
+            Backend::Light(_) => Flavor::Light,
+        }
+    }
+
+    /// The secret of this server. In the light flavor that may make the file that keeps it.
+    pub fn master_secret(&self) -> Result<Secret, Error> {
+        match (&self.master_secret, &self.backend) {
+            (Some(secret), _) => Ok(secret.clone()),
+            (None, Backend::Light(light)) => data_dir::master_secret(&light.data_dir),
+            (None, Backend::Full(_)) => Err(resolve::missing_master_secret()),
+        }
+    }
 }
 
 /// What the server stands on; the flavor with its settings.
@@ -119,9 +130,20 @@ pub struct Redis {
     pub presence_stream_maxlen: Option<u64>,
 }
 
-/// What the operator asks the cores to run on.
+/// Where and on what connections are served.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    pub address: IpAddr,
+    /// 0 takes any free port.
+    pub port: u16,
+    pub cores: usize,
+    pub io_driver: IoDriver,
+    /// Whose forwarding headers are believed.
+    pub trusted_proxies: Vec<Network>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DriverChoice {
+pub enum IoDriver {
     /// io_uring where it is available.
     Auto,
     /// io_uring or nothing.
@@ -218,15 +240,12 @@ pub struct Resolved {
 }
 
 /// Reads the environment and the `.env` file of the working directory and resolves them; in the light flavor also makes
-/// the data directory, which keeps the master secret. The flavor of the command line wins over the settings.
+/// the directories they name. The flavor of the command line wins over the settings.
 pub fn load(flavor: Option<Flavor>) -> Result<Resolved, Error> {
     let mut environment = environment::Environment::of_process();
     let mut warnings = environment.add_dotenv_file(Path::new(".env"))?;
-    let surroundings = resolve::Surroundings {
-        cores_available: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
-        kept_secret: &|light| data_dir::master_secret(&light.data_dir),
-    };
-    let mut resolved = resolve::resolve(flavor, &environment, &surroundings)?;
+    let cores_available = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut resolved = resolve::resolve(flavor, &environment, cores_available)?;
     if let Backend::Light(light) = &resolved.config.backend {
         data_dir::prepare(light)?;
     }

@@ -1,70 +1,49 @@
 //! From raw texts to the typed configuration (configuration.md §2).
 //!
-//! Never reads the environment, the clock or files; what must be known of them arrives as [`Surroundings`]. Values that the reference server quietly replaces by a default are
+//! Never reads the environment, the clock or files. Values that the reference server quietly replaces by a default are
 //! replaced here with a warning; what cannot be meant is an error that names the setting, what it is and what it may be.
 
-use std::net::IpAddr;
-use std::num::{NonZeroU16, NonZeroUsize};
+use std::num::NonZeroU16;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use super::environment::Environment;
 use super::error::Error;
 use super::keys::{self, Key};
-use super::network::Network;
 use super::postgres::{Invalid, Postgres};
 use super::role::{Flavor, Role};
 use super::secret::Secret;
 use super::{
-    Backend, Config, DriverChoice, Full, Github, Light, Limits, Log, LogFormat, Metrics, ObjectStorage, Redis,
+    Backend, Config, Full, Github, IoDriver, Light, Limits, Listen, Log, LogFormat, Metrics, ObjectStorage, Redis,
     Resolved, SocketTiming, Ui, Voice,
 };
 
 /// More threads than connections of one process can keep busy; a larger number is a slip.
-const CORES_MAX: NonZeroUsize = NonZeroUsize::new(256).unwrap();
+const CORES_MAX: usize = 256;
 /// Far beyond any sensible delay; keeps sums of times within range.
 const DURATION_MS_MAX: u64 = 366 * 24 * 3600 * 1000;
 const KIB: usize = 1024;
 const GIB: usize = 1024 * 1024 * 1024;
 
-/// What resolving needs to know besides the settings.
-pub struct Surroundings<'a> {
-    pub cores_available: NonZeroUsize,
-    /// The master secret that the light flavor keeps itself; asked for only if no setting gives one.
-    pub kept_secret: &'a dyn Fn(&Light) -> Result<Secret, Error>,
-}
-
 /// The configuration that these settings describe. `flavor` is what the command line says.
-pub fn resolve(
-    flavor: Option<Flavor>,
-    settings: &Environment,
-    surroundings: &Surroundings<'_>,
-) -> Result<Resolved, Error> {
+pub fn resolve(flavor: Option<Flavor>, settings: &Environment, cores_available: usize) -> Result<Resolved, Error> {
     let mut reader = Reader { settings, warnings: Vec::new() };
     reader.warn_of_unknown_names();
     let flavor = reader.flavor(flavor)?;
     let role = reader.role();
-    let cores = reader.cores(surroundings.cores_available)?;
+    let listen = reader.listen(cores_available)?;
     let backend = match flavor {
-        Flavor::Full => Backend::Full(Box::new(reader.full(cores)?)),
+        Flavor::Full => Backend::Full(Box::new(reader.full(listen.cores)?)),
         Flavor::Light => Backend::Light(reader.light()?),
     };
     if role == Role::Worker && !matches!(&backend, Backend::Full(full) if full.redis.is_some()) {
         return Err(Error::Conflict(WORKER_WITHOUT_REDIS));
     }
-    let bind = reader.choice(&keys::BIND, [0, 0, 0, 0].into(), "an IP address", |text| text.parse().ok())?;
-    let mut config = Config {
-        flavor,
+    let config = Config {
         role,
-        backend,
-        master_secret: Secret::new(""),
+        master_secret: reader.master_secret(flavor)?,
         instance_id: reader.trimmed(&keys::INSTANCE_ID),
         time_zone: reader.trimmed(&keys::TIME_ZONE),
-        bind,
-        port: reader.port(&keys::PORT, 3005)?,
-        cores,
-        io_driver: reader.io_driver()?,
-        trusted_proxies: reader.trusted_proxies()?,
         limits: reader.limits()?,
         timing: reader.timing()?,
         rpc_grace_ms: reader.duration_ms(&keys::RPC_GRACE_MS, 0, 0)?,
@@ -73,17 +52,21 @@ pub fn resolve(
         changes_cleanup_interval_ms: reader.changes_cleanup(),
         github: reader.github(),
         voice: reader.voice(),
-        metrics: reader.metrics(bind)?,
+        metrics: reader.metrics(&listen)?,
         log: reader.log()?,
         shutdown_timeout_ms: reader.duration_ms(&keys::SHUTDOWN_TIMEOUT_MS, 10_000, 0)?,
+        listen,
+        backend,
     };
-    // Last, because it may make a file: settings that are refused leave nothing behind.
-    config.master_secret = reader.master_secret(&config.backend, surroundings)?;
     Ok(Resolved { config, warnings: reader.warnings })
 }
 
 const WORKER_WITHOUT_REDIS: &str = "SERVER_ROLE=worker requires Redis adapter enabled (set REDIS_URL and \
     HAPPY_SOCKET_REDIS_ADAPTER=1) so worker pushes can fan out to connected API sockets";
+
+pub(super) fn missing_master_secret() -> Error {
+    Error::Missing { name: keys::MASTER_SECRET.name, needed: "the full flavor cannot start without a master secret" }
+}
 
 /// Looks settings up and remembers what the operator should hear.
 struct Reader<'s> {
@@ -185,43 +168,40 @@ impl<'s> Reader<'s> {
         })
     }
 
-    fn master_secret(&mut self, backend: &Backend, surroundings: &Surroundings<'_>) -> Result<Secret, Error> {
+    fn master_secret(&mut self, flavor: Flavor) -> Result<Option<Secret>, Error> {
         // Used verbatim. A blank one is refused in the full flavor (C-7 is not kept) and absent in the light one.
-        let given = self.present(&keys::MASTER_SECRET).filter(|secret| !secret.trim().is_empty());
-        match (backend, given) {
-            (_, Some(secret)) => Ok(Secret::new(secret)),
-            (Backend::Light(light), None) => (surroundings.kept_secret)(light),
-            (Backend::Full(_), None) => {
-                let needed = "the full flavor cannot start without a master secret";
-                Err(Error::Missing { name: keys::MASTER_SECRET.name, needed })
-            }
+        let secret = self.present(&keys::MASTER_SECRET).filter(|secret| !secret.trim().is_empty()).map(Secret::new);
+        match (flavor, secret) {
+            (Flavor::Full, None) => Err(missing_master_secret()),
+            (_, secret) => Ok(secret),
         }
     }
 
-    fn cores(&mut self, available: NonZeroUsize) -> Result<NonZeroUsize, Error> {
-        let default = available.min(CORES_MAX);
-        let expected = "a number between 1 and 256";
-        self.choice(&keys::CORES, default, expected, |text| decimal(text).filter(|cores| *cores <= CORES_MAX))
-    }
-
-    fn io_driver(&mut self) -> Result<DriverChoice, Error> {
-        self.choice(&keys::IO_DRIVER, DriverChoice::Auto, "auto, uring or epoll", |text| match text {
-            "auto" => Some(DriverChoice::Auto),
-            "uring" => Some(DriverChoice::Uring),
-            "epoll" => Some(DriverChoice::Epoll),
-            _ => None,
+    fn listen(&mut self, cores_available: usize) -> Result<Listen, Error> {
+        let cores_default = cores_available.clamp(1, CORES_MAX);
+        let cores = |text: &str| decimal(text).filter(|cores| (1..=CORES_MAX).contains(cores));
+        let proxies = |text: &str| text.split(',').map(|network| network.trim().parse().ok()).collect();
+        let none = |text: &str| (text == "none").then(Vec::new);
+        Ok(Listen {
+            address: self.choice(&keys::BIND, [0, 0, 0, 0].into(), "an IP address", |text| text.parse().ok())?,
+            port: self.port(&keys::PORT, 3005)?,
+            cores: self.choice(&keys::CORES, cores_default, "a number between 1 and 256", cores)?,
+            io_driver: self.choice(&keys::IO_DRIVER, IoDriver::Auto, "auto, uring or epoll", |text| match text {
+                "auto" => Some(IoDriver::Auto),
+                "uring" => Some(IoDriver::Uring),
+                "epoll" => Some(IoDriver::Epoll),
+                _ => None,
+            })?,
+            trusted_proxies: self.choice(
+                &keys::TRUSTED_PROXIES,
+                Vec::new(),
+                "addresses or networks such as 10.0.0.0/8, separated by commas",
+                |text| none(text).or_else(|| proxies(text)),
+            )?,
         })
     }
 
-    fn trusted_proxies(&mut self) -> Result<Vec<Network>, Error> {
-        let expected = "addresses or networks such as 10.0.0.0/8, separated by commas";
-        self.choice(&keys::TRUSTED_PROXIES, Vec::new(), expected, |text| match text {
-            "none" => Some(Vec::new()),
-            list => list.split(',').map(|network| network.trim().parse().ok()).collect(),
-        })
-    }
-
-    fn full(&mut self, cores: NonZeroUsize) -> Result<Full, Error> {
+    fn full(&mut self, cores: usize) -> Result<Full, Error> {
         let needed = "the full flavor keeps its data in Postgres";
         let url = self.set(&keys::DATABASE_URL).ok_or(Error::Missing { name: keys::DATABASE_URL.name, needed })?;
         let postgres = Postgres::parse(url).map_err(|Invalid(expected)| Error::Invalid {
@@ -240,9 +220,9 @@ impl<'s> Reader<'s> {
         })
     }
 
-    fn connections_per_core(&mut self, wanted: u32, limit: Option<u32>, cores: NonZeroUsize) -> u32 {
+    fn connections_per_core(&mut self, wanted: u32, limit: Option<u32>, cores: usize) -> u32 {
         let Some(limit) = limit else { return wanted };
-        let cores = u32::try_from(cores.get()).unwrap_or(u32::MAX);
+        let cores = u32::try_from(cores).unwrap_or(u32::MAX);
         if limit < cores {
             self.warn(format!(
                 "connection_limit is {limit}, but each of the {cores} cores needs a connection; set HAPPIER_CORES lower \
@@ -382,10 +362,10 @@ impl<'s> Reader<'s> {
         Voice { api_key: self.secret(&keys::ELEVENLABS_API_KEY), subscription_required: !development }
     }
 
-    fn metrics(&mut self, address: IpAddr) -> Result<Option<Metrics>, Error> {
+    fn metrics(&mut self, listen: &Listen) -> Result<Option<Metrics>, Error> {
         let port = self.port(&keys::METRICS_PORT, 9090)?;
         let enabled = self.present(&keys::METRICS_ENABLED) != Some("false");
-        Ok(enabled.then_some(Metrics { address, port }))
+        Ok(enabled.then_some(Metrics { address: listen.address, port }))
     }
 
     fn log(&mut self) -> Result<Log, Error> {

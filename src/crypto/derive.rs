@@ -61,6 +61,7 @@ impl LateKey {
     }
 
     /// Derives the key on a thread of its own, so that a later `get` need not wait.
+    #[allow(clippy::disallowed_methods, reason = "ends by itself in a moment; nobody waits for the thread")]
     pub fn warm_up(&self) {
         let key = self.clone();
         // Without the thread nothing is lost but time: `get` derives the key itself.

@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn threads_do_not_share_bytes() {
         let here: [u8; 32] = super::bytes();
-        let there: [u8; 32] = std::thread::spawn(super::bytes).join().unwrap();
+        let there: [u8; 32] = std::thread::scope(|scope| scope.spawn(super::bytes).join().unwrap());
         assert_ne!(here, there);
     }
 }

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// The current instant. This is the one reader of the wall clock; everything else takes `now_ms` as an argument.
 ///
 /// A clock before 1970 reads as 0, one beyond the range of `i64` as its maximum.
+#[allow(clippy::disallowed_methods, reason = "the one reader of the wall clock")]
 pub fn now_ms() -> i64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)

@@ -23,6 +23,16 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
+/// The same for a port that one core serves alone.
+pub fn bind_alone(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(128)?;
+    Ok(socket.into())
+}
+
 /// Fails if somebody else listens on the address already. `SO_REUSEPORT` alone would let a second server of the same
 /// user share the port in silence.
 pub fn ensure_free(address: SocketAddr) -> io::Result<()> {

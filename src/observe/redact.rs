@@ -1,6 +1,8 @@
-//! Request targets fit for a log (closes C-5 of configuration.md): secrets in them become `…`.
+//! What clients send, made fit for a log: secrets in request targets (closes C-5 of configuration.md) and contents
+//! become `…`.
 
 use std::borrow::Cow;
+use std::fmt;
 
 const MASK: &str = "…";
 
@@ -56,6 +58,16 @@ fn redacted_query(query: &str) -> Cow<'_, str> {
     Cow::Owned(pairs.collect::<Vec<_>>().join("&"))
 }
 
+/// Bytes of a client in a log line: their number instead of their content.
+#[derive(Clone, Copy)]
+pub struct Redacted<'a>(pub &'a [u8]);
+
+impl fmt::Display for Redacted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{MASK} ({} bytes)", self.0.len())
+    }
+}
+
 /// An account id in a log line: its ends, which are enough to tell accounts apart.
 pub fn shortened(id: &str) -> Cow<'_, str> {
     const END: usize = 4;
@@ -93,6 +105,11 @@ mod tests {
             assert!(!masked.contains("hunter2"));
             assert_eq!(matches!(masked, Cow::Borrowed(_)), target == expected, "{target}");
         }
+    }
+
+    #[test]
+    fn contents_are_replaced_by_their_length() {
+        assert_eq!(Redacted(b"hunter2").to_string(), "… (7 bytes)");
     }
 
     #[test]

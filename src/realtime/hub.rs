@@ -308,7 +308,7 @@ impl Hub {
 
     /// Ends every session in an orderly way: clients see a transport that closes and reconnect elsewhere
     /// (`spec/realtime.md` §12).
-    pub fn stop(self: &Rc<Self>) {
+    pub fn stop(&self) {
         self.stopping.set(true);
         self.end_all();
     }

@@ -59,7 +59,8 @@ impl Hub {
         log::debug!("session ended: {reason:?}");
     }
 
-    pub(super) fn end_all(self: &Rc<Self>) {
+    /// Ends every session of this core; clients reconnect and catch up.
+    pub fn end_all(&self) {
         for key in self.sessions.borrow().keys() {
             self.with_engine(key, |engine, _| engine.abort(Reason::Shutdown));
             self.pump(key);
@@ -357,7 +358,7 @@ impl Hub {
         let (sender, receiver) = oneshot::channel();
         let mut sessions = self.sessions.borrow_mut();
         let client = sessions.get_mut(key)?;
-        let held = client.engine.handle_poll() == Poll::Held;
+        let held = client.engine.handle_poll(self.turn.now(), &self.settings.engine) == Poll::Held;
         if held {
             client.polling.get_or_insert_default().answer = Some(sender);
         }

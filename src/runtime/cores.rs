@@ -109,3 +109,11 @@ where
         runtime.block_on(async move { main().await });
     })
 }
+
+/// Runs something that blocks on a thread of its own.
+pub fn background<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    Builder::new().name(name.to_string()).spawn(work)
+}

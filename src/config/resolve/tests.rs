@@ -12,16 +12,12 @@ const STORAGE: &[(&str, &str)] = &[
     ("S3_PUBLIC_URL", "https://files.example"),
 ];
 
-/// Four cores, and a secret that is recognisably the kept one.
-const AROUND: Surroundings<'static> =
-    Surroundings { cores_available: NonZeroUsize::new(4).unwrap(), kept_secret: &|_| Ok(Secret::new("kept")) };
-
 fn settings(parts: &[&[(&str, &str)]]) -> Environment {
     parts.iter().flat_map(|part| part.iter().copied()).collect()
 }
 
 fn resolved(parts: &[&[(&str, &str)]]) -> Resolved {
-    resolve(None, &settings(parts), &AROUND).unwrap_or_else(|error| panic!("{parts:?}: {error}"))
+    resolve(None, &settings(parts), 4).unwrap_or_else(|error| panic!("{parts:?}: {error}"))
 }
 
 fn config(parts: &[&[(&str, &str)]]) -> Config {
@@ -29,7 +25,7 @@ fn config(parts: &[&[(&str, &str)]]) -> Config {
 }
 
 fn refusal(parts: &[&[(&str, &str)]]) -> String {
-    match resolve(None, &settings(parts), &AROUND) {
+    match resolve(None, &settings(parts), 4) {
         Ok(_) => panic!("{parts:?} is accepted"),
         Err(error) => error.to_string(),
     }
@@ -53,11 +49,11 @@ fn light(config: &Config) -> &Light {
 fn light_defaults() {
     let Resolved { config, warnings } = resolved(&[LIGHT]);
     assert_eq!(warnings, Vec::<String>::new());
-    assert_eq!((config.flavor, config.role), (Flavor::Light, Role::All));
-    assert_eq!(config.master_secret.expose(), "kept");
-    assert!(config.instance_id.is_none() && config.time_zone.is_none());
-    assert_eq!((config.bind.to_string().as_str(), config.port, config.cores.get()), ("0.0.0.0", 3005, 4));
-    assert_eq!((config.io_driver, config.trusted_proxies.len()), (DriverChoice::Auto, 0));
+    assert_eq!((config.flavor(), config.role), (Flavor::Light, Role::All));
+    assert!(config.master_secret.is_none() && config.instance_id.is_none() && config.time_zone.is_none());
+    let listen = &config.listen;
+    assert_eq!((listen.address.to_string().as_str(), listen.port, listen.cores), ("0.0.0.0", 3005, 4));
+    assert_eq!((listen.io_driver, listen.trusted_proxies.len()), (IoDriver::Auto, 0));
     let limits = &config.limits;
     assert!(limits.rates);
     assert_eq!((limits.body_bytes_max, limits.socket_payload_bytes_max), (104_857_600, 1_000_000));
@@ -120,7 +116,7 @@ fn the_flavor_is_chosen_by_argument_then_setting_then_database() {
     ];
     for (argument, extra, flavor) in table {
         let settings = settings(&[LIGHT, FULL, extra]);
-        assert_eq!(resolve(argument, &settings, &AROUND).unwrap().config.flavor, flavor, "{argument:?} {extra:?}");
+        assert_eq!(resolve(argument, &settings, 1).unwrap().config.flavor(), flavor, "{argument:?} {extra:?}");
     }
     let error = refusal(&[LIGHT, &[("HAPPIER_SERVER_FLAVOR", "heavy")]]);
     assert_eq!(error, "HAPPY_SERVER_FLAVOR is \"heavy\"; expected full or light");
@@ -235,9 +231,10 @@ fn values_are_taken() {
             ("DANGEROUSLY_LOG_TO_SERVER_FOR_AI_AUTO_DEBUGGING", "0"),
         ],
     ]);
-    assert_eq!((config.port, config.cores.get(), config.io_driver), (0, 9, DriverChoice::Epoll));
-    assert_eq!(config.bind.to_string(), "::1");
-    assert!(config.trusted_proxies[0].contains([10, 1, 2, 3].into()) && config.trusted_proxies.len() == 2);
+    let listen = &config.listen;
+    assert_eq!((listen.port, listen.cores, listen.io_driver), (0, 9, IoDriver::Epoll));
+    assert_eq!(listen.address.to_string(), "::1");
+    assert!(listen.trusted_proxies[0].contains([10, 1, 2, 3].into()) && listen.trusted_proxies.len() == 2);
     let limits = &config.limits;
     assert!(!limits.rates);
     let bytes = (limits.body_bytes_max, limits.socket_payload_bytes_max, limits.outbox_bytes_max);
@@ -249,7 +246,7 @@ fn values_are_taken() {
     assert_eq!(config.metrics, None);
     assert_eq!(config.log, Log { level: log::LevelFilter::Debug, format: LogFormat::Json, debug_file: true });
     assert_eq!(config.time_zone.as_deref(), Some("Europe/Berlin"));
-    assert_eq!(config.master_secret.expose(), " verbatim ");
+    assert_eq!(config.master_secret.as_ref().map(Secret::expose), Some(" verbatim "));
 }
 
 #[test]
@@ -275,7 +272,7 @@ fn the_full_flavor_needs_its_secret_and_database() {
         let error = refusal(&[FULL, &[("HANDY_MASTER_SECRET", secret)]]);
         assert!(error.starts_with("HANDY_MASTER_SECRET is not set"), "{error}");
     }
-    assert_eq!(config(&[FULL]).master_secret.expose(), " s ");
+    assert_eq!(config(&[FULL]).master_secret().unwrap().expose(), " s ");
     let url = [("DATABASE_URL", "postgresql://u:hunter2@db/app?sslmode=maybe")];
     let error = refusal(&[FULL, &url]);
     assert!(error.starts_with("DATABASE_URL cannot be understood; expected sslmode") && !error.contains("hunter2"));
