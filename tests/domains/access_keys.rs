@@ -32,7 +32,11 @@ pub async fn versions(server: Rc<Server>) {
         ("two", 1, json!({"success": true, "version": 2})),
         ("late", 1, json!({"success": false, "error": "version-mismatch", "currentVersion": 2, "currentData": "two"})),
         ("", 2, json!({"success": true, "version": 3})),
-        ("far", 1 << 40, json!({"success": false, "error": "version-mismatch", "currentVersion": 3, "currentData": ""})),
+        (
+            "far",
+            1 << 40,
+            json!({"success": false, "error": "version-mismatch", "currentVersion": 3, "currentData": ""}),
+        ),
         ("four", 3, json!({"success": true, "version": 4})),
     ] {
         assert_eq!(server.ok(&alice, "PUT", &path, put(data, expected)).await, body);

@@ -105,9 +105,12 @@ pub async fn updating(server: Rc<Server>) {
 pub async fn refusals(server: Rc<Server>) {
     let (alice, bob) = (server.account().await, server.account().await);
     let path = format!("/v1/artifacts/{}", create(&server, &alice).await);
-    for input in [json!({}), json!({"header": "AAAA"}), json!({"expectedHeaderVersion": 1}),
-        json!({"header": "AAAA", "expectedHeaderVersion": 1, "body": "?"})]
-    {
+    for input in [
+        json!({}),
+        json!({"header": "AAAA"}),
+        json!({"expectedHeaderVersion": 1}),
+        json!({"header": "AAAA", "expectedHeaderVersion": 1, "body": "?"}),
+    ] {
         refused(&server, &alice, "POST", &path, Some(input), 400, "Invalid parameters").await;
     }
     let header = |header: Json, version: i64| Some(json!({"header": header, "expectedHeaderVersion": version}));
@@ -118,9 +121,8 @@ pub async fn refusals(server: Rc<Server>) {
     let message = "body/expectedHeaderVersion Number must be greater than or equal to 0";
     invalid(&server, &alice, "POST", &path, header(json!("AAAA"), -1), message).await;
     invalid(&server, &alice, "POST", &path, header(json!(5), 1), "body/header Expected string, received number").await;
-    let create = |id: &str, header: Json| {
-        Some(json!({"id": id, "header": header, "body": "AAAA", "dataEncryptionKey": "AAAA"}))
-    };
+    let create =
+        |id: &str, header: Json| Some(json!({"id": id, "header": header, "body": "AAAA", "dataEncryptionKey": "AAAA"}));
     let target = "/v1/artifacts";
     invalid(&server, &alice, "POST", target, create("not-a-uuid", json!("AAAA")), "body/id Invalid uuid").await;
     let both = "body/id Invalid uuid, body/header Expected string, received null";

@@ -108,9 +108,8 @@ pub async fn github(server: Rc<Server>) {
 
     let hook = async |headers: &str, body: &str| {
         let length = body.len();
-        let head = format!(
-            "POST /v1/connect/github/webhook HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n{headers}\r\n"
-        );
+        let head =
+            format!("POST /v1/connect/github/webhook HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n{headers}\r\n");
         let answer = server.raw(&head, body.as_bytes()).await;
         (answer.status, answer.body)
     };
@@ -162,7 +161,6 @@ pub async fn github(server: Rc<Server>) {
     let log = changes(&server, &alice).await;
     assert_eq!(log, [("account".to_string(), "self".to_string(), 1, json!({"github": false}))]);
 }
-
 
 pub async fn voice(server: Rc<Server>) {
     let alice = server.account().await;

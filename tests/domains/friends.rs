@@ -42,12 +42,18 @@ pub async fn asking_and_accepting(server: Rc<Server>) {
     assert!(list(&server, &alice).await.is_empty());
     assert_eq!(act(&server, &alice, "add", &bob).await, "requested");
     assert_post(&server, &bob, "friend_request", &alice, 1, 1);
-    assert_eq!((list(&server, &alice).await, list(&server, &bob).await), (state(&bob, "requested"), state(&alice, "pending")));
+    assert_eq!(
+        (list(&server, &alice).await, list(&server, &bob).await),
+        (state(&bob, "requested"), state(&alice, "pending"))
+    );
     assert_eq!(act(&server, &alice, "add", &bob).await, "requested");
     silence(&server);
     assert_eq!(act(&server, &bob, "add", &alice).await, "friend");
     assert_post(&server, &alice, "friend_accepted", &bob, 1, 2);
-    assert_eq!((list(&server, &alice).await, list(&server, &bob).await), (state(&bob, "friend"), state(&alice, "friend")));
+    assert_eq!(
+        (list(&server, &alice).await, list(&server, &bob).await),
+        (state(&bob, "friend"), state(&alice, "friend"))
+    );
     assert_eq!(act(&server, &alice, "add", &bob).await, "friend");
     silence(&server);
     let hint = json!({"cursor": "0-1"});
@@ -80,7 +86,10 @@ pub async fn parting(server: Rc<Server>) {
     let (alice, bob) = (server.account().await, server.account().await);
     crate::tell::befriend(&server, &alice, &bob).await;
     assert_eq!(act(&server, &alice, "remove", &bob).await, "requested", "O-29");
-    assert_eq!((list(&server, &alice).await, list(&server, &bob).await), (state(&bob, "pending"), state(&alice, "requested")));
+    assert_eq!(
+        (list(&server, &alice).await, list(&server, &bob).await),
+        (state(&bob, "pending"), state(&alice, "requested"))
+    );
     assert_eq!(act(&server, &alice, "remove", &bob).await, "none");
     assert!(list(&server, &alice).await.is_empty() && list(&server, &bob).await.is_empty());
     silence(&server);
@@ -168,7 +177,8 @@ pub async fn feed_pages(server: Rc<Server>) {
         assert_eq!((got, &page["hasMore"]), (expected, &json!(has_more)), "{query}");
     }
     for query in ["?before=4", "?before=1-4", "?after=0-x"] {
-        crate::tell::refused(&server, &alice, "GET", &format!("/v1/feed{query}"), None, 400, "Invalid cursor format").await;
+        crate::tell::refused(&server, &alice, "GET", &format!("/v1/feed{query}"), None, 400, "Invalid cursor format")
+            .await;
     }
     let message = "querystring/limit Number must be less than or equal to 200";
     invalid(&server, &alice, "GET", "/v1/feed?limit=201", None, message).await;

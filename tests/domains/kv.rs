@@ -20,9 +20,7 @@ fn stored(versions: &[(&str, i64)]) -> Json {
 }
 
 fn conflict(mismatches: &[(&str, i64, Json)]) -> Json {
-    let error = |(key, version, value): &(&str, i64, Json)| {
-        json!({"key": key, "error": "version-mismatch", "version": version, "value": value})
-    };
+    let error = |(key, version, value): &(&str, i64, Json)| json!({"key": key, "error": "version-mismatch", "version": version, "value": value});
     json!({"success": false, "errors": mismatches.iter().map(error).collect::<Vec<_>>()})
 }
 
@@ -46,7 +44,11 @@ pub async fn versions_and_conflicts(server: Rc<Server>) {
         (vec![("theme", json!("eA=="), json!(-1))], vec![("theme", 1, light())]),
         (vec![("absent", json!("eA=="), json!(3))], vec![("absent", -1, json!(null))]),
         (
-            vec![("lang", json!("eA=="), json!(0)), ("theme", json!("eA=="), json!(0)), ("absent", json!(null), json!(0))],
+            vec![
+                ("lang", json!("eA=="), json!(0)),
+                ("theme", json!("eA=="), json!(0)),
+                ("absent", json!(null), json!(0)),
+            ],
             vec![("theme", 1, light()), ("absent", -1, json!(null))],
         ),
         (vec![("lang", json!("eA=="), json!(0.5))], vec![("lang", 0, json!("ZW4="))]),
@@ -159,7 +161,8 @@ pub async fn encodings(server: Rc<Server>) {
     let answer = mutate(&server, &alice, &batch).await;
     assert_eq!((answer.status, answer.body), (400, json!({"error": "Invalid base64 in the value of loose"})), "O-22");
     refused(&server, &alice, "GET", "/v1/kv/fresh", None, 404, "Key not found").await;
-    let answer = mutate(&server, &alice, &[("fine", json!("AA=="), json!(-1)), ("a\0b", json!("AA=="), json!(-1))]).await;
+    let answer =
+        mutate(&server, &alice, &[("fine", json!("AA=="), json!(-1)), ("a\0b", json!("AA=="), json!(-1))]).await;
     assert_eq!((answer.status, answer.body), (500, json!({"error": "Failed to mutate values"})));
     refused(&server, &alice, "GET", "/v1/kv/fine", None, 404, "Key not found").await;
     silence(&server);

@@ -63,7 +63,8 @@ pub async fn registering(server: Rc<Server>) {
         assert_eq!(read["machine"], stored);
     }
     let list = server.get(&alice, "/v1/machines").await;
-    let times: Vec<i64> = list.as_array().unwrap().iter().map(|machine| machine["activeAt"].as_i64().unwrap()).collect();
+    let times: Vec<i64> =
+        list.as_array().unwrap().iter().map(|machine| machine["activeAt"].as_i64().unwrap()).collect();
     assert!(times.len() == 4 && times.is_sorted_by(|a, b| a >= b), "{times:?}");
     let log = changes(&server, &alice).await;
     assert!(log.len() == 4 && log.iter().all(|(kind, .., hint)| kind == "machine" && hint.is_null()), "{log:?}");

@@ -76,8 +76,7 @@ pub async fn managing(server: Rc<Server>) {
     let message = "body/token Expected string, received number, body/encryptedDataKey Expected string, received array, \
                    body/expiresAt Expected number, received string, body/maxUses Number must be greater than 0, \
                    body/isConsentRequired Expected boolean, received number";
-    let wrong =
-        json!({"token": 5, "encryptedDataKey": [], "expiresAt": "soon", "maxUses": 0, "isConsentRequired": 1});
+    let wrong = json!({"token": 5, "encryptedDataKey": [], "expiresAt": "soon", "maxUses": 0, "isConsentRequired": 1});
     invalid(&server, alice, "POST", path, Some(wrong), message).await;
     silence(&server);
 
@@ -216,8 +215,7 @@ pub async fn consent_and_log(server: Rc<Server>) {
     assert_eq!(visit(&server, &open, "", Some(&bob)).await.status, 200);
     let careful = here.link(&server, json!({"isConsentRequired": true})).await;
     let owner = json!({"id": alice.id.as_str(), "firstName": null, "lastName": null, "username": null, "avatar": null});
-    let required =
-        json!({"error": "Consent required", "requiresConsent": true, "sessionId": session, "owner": owner});
+    let required = json!({"error": "Consent required", "requiresConsent": true, "sessionId": session, "owner": owner});
     for query in ["", "?consent=", "?consent=false", "?consent=0"] {
         let answer = visit(&server, &careful, query, None).await;
         assert_eq!((answer.status, &answer.body), (403, &required), "{query}");
@@ -233,10 +231,8 @@ pub async fn consent_and_log(server: Rc<Server>) {
     let logs = server.get(alice, &format!("{path}/access-logs")).await["logs"].as_array().unwrap().clone();
     let of_bob = json!({"id": bob.id.as_str(), "firstName": null, "lastName": null, "username": null, "avatar": null});
     let seen = |user: Json, address: Json, agent: Json| (user, address, agent);
-    let mut rows: Vec<_> = logs
-        .iter()
-        .map(|log| seen(log["user"].clone(), log["ipAddress"].clone(), log["userAgent"].clone()))
-        .collect();
+    let mut rows: Vec<_> =
+        logs.iter().map(|log| seen(log["user"].clone(), log["ipAddress"].clone(), log["userAgent"].clone())).collect();
     rows.sort_by_key(|row| format!("{row:?}"));
     let mut expected = vec![
         seen(of_bob.clone(), json!("203.0.113.9"), json!(null)),

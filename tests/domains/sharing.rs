@@ -102,7 +102,10 @@ pub async fn granting_and_changing(server: Rc<Server>) {
     assert_eq!((&again["id"], &again["createdAt"]), (&json!(id), &json!(at)));
     assert_eq!((&again["accessLevel"], &again["canApprovePermissions"]), (&json!("edit"), &json!(true)));
     let (seq, event) = one_update(&server, &bob, &All);
-    assert_eq!((seq, &event["t"], &event["encryptedDataKey"]), (begun + 4, &json!("session-shared"), &json!(wrapped_key(100))));
+    assert_eq!(
+        (seq, &event["t"], &event["encryptedDataKey"]),
+        (begun + 4, &json!("session-shared"), &json!(wrapped_key(100)))
+    );
     let kept = server.ok(&alice, "POST", &path, grant(of_bob, "view", json!({}))).await;
     assert_eq!(kept["share"]["canApprovePermissions"], true, "O-33");
     server.events();
@@ -141,7 +144,8 @@ pub async fn granting_and_changing(server: Rc<Server>) {
     assert_eq!(one_update(&server, &bob, &All), (seq + 2, event));
     refused(&server, &alice, "DELETE", &share, None, 404, "Share not found").await;
     let log = changes(&server, &bob).await;
-    let last: Vec<_> = log.iter().rev().take(2).map(|(kind, entity, cursor, _)| (kind.as_str(), entity, *cursor)).collect();
+    let last: Vec<_> =
+        log.iter().rev().take(2).map(|(kind, entity, cursor, _)| (kind.as_str(), entity, *cursor)).collect();
     assert_eq!(last, [("session", &session, seq + 2), ("share", &session, seq + 1)]);
     let own = changes(&server, &alice).await;
     let share_changes: Vec<_> = own.iter().filter(|(kind, ..)| kind == "share").collect();

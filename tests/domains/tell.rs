@@ -67,7 +67,14 @@ pub async fn refused(
 }
 
 /// A V400 with this message.
-pub async fn invalid(server: &Server, account: &Account, method: &str, target: &str, body: Option<Json>, message: &str) {
+pub async fn invalid(
+    server: &Server,
+    account: &Account,
+    method: &str,
+    target: &str,
+    body: Option<Json>,
+    message: &str,
+) {
     let answer = server.call(account, method, target, body).await;
     let expected = json!({"error": "Error", "message": message, "statusCode": 400});
     assert_eq!((answer.status, answer.body), (400, expected), "{method} {target}");

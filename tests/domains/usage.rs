@@ -45,10 +45,7 @@ pub async fn reports(server: Rc<Server>) {
             report(&session, "k", json!({"total": 1, "x": "much"}), json!({"total": []})),
             "body/tokens/x Expected number, received string, body/cost/total Expected number, received array",
         ),
-        (
-            Some(json!({})),
-            "body/key Required, body/sessionId Required, body/tokens Required, body/cost Required",
-        ),
+        (Some(json!({})), "body/key Required, body/sessionId Required, body/tokens Required, body/cost Required"),
     ] {
         invalid(&server, &alice, "POST", path, body, message).await;
     }

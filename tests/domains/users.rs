@@ -88,7 +88,12 @@ pub async fn search(server: Rc<Server>) {
         (Flavor::Light, format!("%{}zed", &mark[4..]), vec!["zed2"]),
         (Flavor::Full, format!("x{mark}"), vec![]),
     ] {
-        assert_eq!(found(flavor, &text).await, expected, "{flavor:?} {text} {:?}", server.ctx.db.kind() == Kind::Sqlite);
+        assert_eq!(
+            found(flavor, &text).await,
+            expected,
+            "{flavor:?} {text} {:?}",
+            server.ctx.db.kind() == Kind::Sqlite
+        );
     }
     let body = server.get(&alice, &format!("/v1/user/search?query={mark}Z")).await;
     assert_eq!(body["users"][0]["username"], json!(format!("{mark}Zed")));
