@@ -9,6 +9,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks to its terminal")]
 
 mod client;
+mod compare;
 mod coordinator;
 mod floor;
 mod options;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         }
         Ok(Command::Coordinate(options)) => coordinator::run(&options),
         Ok(Command::Work(options, share)) => worker::run(options, share),
+        Ok(Command::Compare { before, after }) => compare::run(&before, &after),
         Ok(Command::Floor { port }) => floor::serve(port).map(|()| true),
         Err(error) => {
             eprintln!("happier-loadtest: {error}\nTry: happier-loadtest --help");

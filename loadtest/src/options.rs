@@ -12,6 +12,7 @@ happier-loadtest: puts a Happier Server under load and reports what it costs
 
 Usage: happier-loadtest <scenario> --url http://127.0.0.1:3005 [options]
        happier-loadtest floor [--port 0]
+       happier-loadtest compare BEFORE.json AFTER.json
 
 Scenarios
   idle       hold authenticated connections, answer pings; user-space memory of the server per connection
@@ -19,27 +20,29 @@ Scenarios
   connect    websocket, CONNECT with token, close, again; server CPU per connection
   messages   stored `message` with ack; checks that acknowledged seq numbers are 1..n without a gap
   fanout     stored messages pushed to the other devices of each account; server CPU per delivery
+  rpc        calls from one device to another and back; server CPU per call
+  presence   `session-alive` of each account's session, told to its receivers; server CPU per delivery
   http       GET requests over keep-alive connections
   floor      no load: serve the raw TCP echo that `echo --raw` drives, the price of the kernel alone
 
 Options
   --url URL              server, http://HOST:PORT                               [http://127.0.0.1:3005]
-  --connections N        sockets in all  [idle 1000, echo 100, connect 64, messages 64 (20 with --hot), http 64]
-  --accounts N           accounts they belong to  [idle a third of the connections, fanout 300, else up to 64]
+  --connections N        sockets in all  [idle 1000, echo 100, connect, messages, rpc, http 64; 20 with --hot]
+  --accounts N           accounts they belong to  [idle a third of the connections, fanout and presence 300, else up to 64]
   --sessions N           sessions written to (messages)           [one for each socket, one with --hot]
-  --receivers N          receiving sockets of each account (fanout)                                [3]
+  --receivers N          receiving sockets of each account (fanout, presence)                          [3]
   --door socket|http     how messages are sent (fanout)                                       [socket]
   --hot                  all writers on one session (messages)
   --rate R               open loop: operations per second in all; latency counts from the intended time
                          Without it a closed loop: each socket sends when its last operation was answered
-  --bytes N              size of a message's ciphertext                                          [256]
+  --bytes N              size of a message's ciphertext, of a call's parameters                  [256]
   --path PATH            target of GET requests (http)                                       [/health]
   --seconds S            length of the measured window        [5; idle 20]
   --warmup S             load before the window opens         [1]
   --processes P          generator processes, each a thread and at most 20,000 files               [1]
   --source-addresses K   addresses in 127.0.0.0/8 that each process connects from; 0: do not bind [64]
   --pid PID              the server's process: report its CPU time and memory
-  --raw                  (echo) plain TCP of the same sizes, for `floor`
+  --raw                  plain TCP of the same sizes, for `floor` (echo, idle)
   --json FILE            write the report there too
   --seed N               names the accounts; runs with the same seed share them                    [1]
   -h, --help
@@ -53,6 +56,8 @@ pub(crate) enum Kind {
     Connect,
     Messages,
     Fanout,
+    Rpc,
+    Presence,
     Http,
 }
 
@@ -64,12 +69,14 @@ impl Kind {
             Self::Connect => "connect",
             Self::Messages => "messages",
             Self::Fanout => "fanout",
+            Self::Rpc => "rpc",
+            Self::Presence => "presence",
             Self::Http => "http",
         }
     }
 
     fn from_name(name: &str) -> Option<Self> {
-        [Self::Idle, Self::Echo, Self::Connect, Self::Messages, Self::Fanout, Self::Http]
+        [Self::Idle, Self::Echo, Self::Connect, Self::Messages, Self::Fanout, Self::Rpc, Self::Presence, Self::Http]
             .into_iter()
             .find(|kind| kind.name() == name)
     }
@@ -130,6 +137,7 @@ pub(crate) enum Command {
     Coordinate(Options),
     Work(Options, Share),
     Floor { port: u16 },
+    Compare { before: OsString, after: OsString },
 }
 
 /// What was given, before defaults that depend on the scenario.
@@ -163,11 +171,13 @@ pub(crate) fn parse() -> Result<Command, lexopt::Error> {
 
 fn parse_from(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
     let mut scenario: Option<String> = None;
+    let mut files = Vec::new();
     let mut given = Given::default();
     while let Some(argument) = parser.next()? {
         match argument {
             Short('h') | Long("help") => return Ok(Command::Help),
             Value(value) if scenario.is_none() => scenario = Some(value.string()?),
+            Value(value) if scenario.as_deref() == Some("compare") && files.len() < 2 => files.push(value),
             Long("url") => given.url = Some(parser.value()?.string()?),
             Long("connections") => given.connections = Some(parser.value()?.parse()?),
             Long("accounts") => given.accounts = Some(parser.value()?.parse()?),
@@ -199,6 +209,10 @@ fn parse_from(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
     }
     match scenario.as_deref() {
         None => Err("which scenario?".into()),
+        Some("compare") => match <[OsString; 2]>::try_from(files) {
+            Ok([before, after]) => Ok(Command::Compare { before, after }),
+            Err(_) => Err("compare takes two reports".into()),
+        },
         Some("floor") => Ok(Command::Floor { port: given.port }),
         Some(name) => {
             let kind = Kind::from_name(name).ok_or_else(|| format!("no such scenario: {name}"))?;
@@ -220,18 +234,18 @@ fn resolve(kind: Kind, given: Given) -> Result<Options, lexopt::Error> {
     let accounts_of_fanout = given.accounts.unwrap_or(300);
     let receivers = given.receivers.unwrap_or(3);
     let connections = match kind {
-        Kind::Fanout => accounts_of_fanout * (receivers + 1),
+        Kind::Fanout | Kind::Presence => accounts_of_fanout * (receivers + 1),
         Kind::Idle => given.connections.unwrap_or(1_000),
         Kind::Echo => given.connections.unwrap_or(100),
         Kind::Messages => given.connections.unwrap_or(if given.hot { 20 } else { 64 }),
-        Kind::Connect | Kind::Http => given.connections.unwrap_or(64),
+        Kind::Connect | Kind::Rpc | Kind::Http => given.connections.unwrap_or(64),
     };
     let sessions = if given.hot { 1 } else { given.sessions.unwrap_or(connections) };
     let accounts = match kind {
-        Kind::Fanout => accounts_of_fanout,
+        Kind::Fanout | Kind::Presence => accounts_of_fanout,
         Kind::Idle => given.accounts.unwrap_or_else(|| connections.div_ceil(3)),
         Kind::Messages => given.accounts.unwrap_or(64).min(sessions),
-        Kind::Echo | Kind::Connect | Kind::Http => given.accounts.unwrap_or_else(|| connections.min(64)),
+        Kind::Echo | Kind::Connect | Kind::Rpc | Kind::Http => given.accounts.unwrap_or_else(|| connections.min(64)),
     };
     let options = Options {
         kind,
@@ -283,8 +297,8 @@ fn check(options: &Options) -> Result<(), lexopt::Error> {
     if options.source_addresses > 60_000 {
         return refuse("at most 60000 source addresses");
     }
-    if options.raw && options.kind != Kind::Echo {
-        return refuse("--raw belongs to echo");
+    if options.raw && !matches!(options.kind, Kind::Echo | Kind::Idle) {
+        return refuse("--raw belongs to echo and idle");
     }
     Ok(())
 }

@@ -42,7 +42,7 @@ impl Report {
         let cpu_us = measured.cpu_ns.map(|nanoseconds| nanoseconds as f64 / 1e3);
         if options.kind == Kind::Idle {
             report.idle(options, measured, cpu_us);
-        } else {
+        } else if options.kind != Kind::Presence {
             report.rates("operation", tally.operations as f64, seconds, cpu_us, &tally.operation_latency);
         }
         if tally.deliveries > 0 {
@@ -150,6 +150,8 @@ fn settings(options: &Options) -> Vec<(&'static str, String)> {
             settings.push(("door", format!("{:?}", options.door).to_lowercase()));
             settings.push(("bytes", options.message_bytes.to_string()));
         }
+        Kind::Rpc => settings.push(("bytes", options.message_bytes.to_string())),
+        Kind::Presence => settings.push(("receivers", options.receivers.to_string())),
         Kind::Http => settings.push(("path", options.path.clone())),
         Kind::Idle | Kind::Echo | Kind::Connect => {}
     }

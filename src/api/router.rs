@@ -29,8 +29,8 @@ pub struct Router<T> {
 }
 
 struct Node<T> {
-    literals: Vec<(&'static str, Node<T>)>,
-    parameter: Option<Box<Node<T>>>,
+    literals: Vec<(&'static str, Self)>,
+    parameter: Option<Box<Self>>,
     /// Routes that take the rest of the path (`*`).
     rest: Vec<Leaf<T>>,
     leaves: Vec<Leaf<T>>,

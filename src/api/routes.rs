@@ -111,7 +111,7 @@ pub fn router() -> Router<Endpoint> {
 }
 
 fn table() -> Vec<Route> {
-    use Method::{Delete, Get, Patch, Post};
+    use Method::{Delete, Get, Patch, Post, Put};
     vec![
         open(Get, "/", rest::service::root),
         open(Get, "/health", rest::service::health),
@@ -140,5 +140,58 @@ fn table() -> Vec<Route> {
         bearer(Patch, "/v2/sessions/:sessionId", rest::sessions::update),
         bearer(Get, "/v1/sessions/:sessionId/messages", rest::messages::list),
         bearer(Post, "/v2/sessions/:sessionId/messages", rest::messages::send),
+        // Machines and access keys
+        bearer(Post, "/v1/machines", rest::machines::register),
+        bearer(Get, "/v1/machines", rest::machines::list),
+        bearer(Get, "/v1/machines/:id", rest::machines::get),
+        bearer(Get, "/v1/access-keys/:sessionId/:machineId", rest::access_keys::get),
+        bearer(Post, "/v1/access-keys/:sessionId/:machineId", rest::access_keys::create),
+        bearer(Put, "/v1/access-keys/:sessionId/:machineId", rest::access_keys::replace),
+        // Artifacts, key-value store, push tokens, usage
+        bearer(Get, "/v1/artifacts", rest::artifacts::list),
+        bearer(Get, "/v1/artifacts/:id", rest::artifacts::get),
+        bearer(Post, "/v1/artifacts", rest::artifacts::create),
+        bearer(Post, "/v1/artifacts/:id", rest::artifacts::update),
+        bearer(Delete, "/v1/artifacts/:id", rest::artifacts::delete),
+        bearer(Get, "/v1/kv/:key", rest::kv::get),
+        bearer(Get, "/v1/kv", rest::kv::list),
+        bearer(Post, "/v1/kv/bulk", rest::kv::get_many),
+        bearer(Post, "/v1/kv", rest::kv::mutate),
+        bearer(Post, "/v1/push-tokens", rest::push_tokens::register),
+        bearer(Get, "/v1/push-tokens", rest::push_tokens::list),
+        bearer(Delete, "/v1/push-tokens/:token", rest::push_tokens::delete),
+        bearer(Post, "/v2/usage-reports", rest::usage::report),
+        bearer(Post, "/v1/usage/query", rest::usage::query),
+        // Other services
+        bearer(Get, "/v1/connect/github/params", rest::connect::github_params),
+        open(Get, "/v1/connect/github/callback", rest::connect::github_callback),
+        bearer(Delete, "/v1/connect/github", rest::connect::disconnect_github),
+        open(Post, "/v1/connect/github/webhook", rest::connect::github_webhook),
+        bearer(Post, "/v1/connect/:vendor/register", rest::connect::register),
+        bearer(Get, "/v1/connect/:vendor/token", rest::connect::token),
+        bearer(Delete, "/v1/connect/:vendor", rest::connect::forget),
+        bearer(Get, "/v1/connect/tokens", rest::connect::tokens),
+        bearer(Post, "/v1/voice/token", rest::voice::token),
+        // Users, friends, feed
+        bearer(Get, "/v1/user/:id", rest::users::get),
+        bearer(Get, "/v1/user/search", rest::users::search),
+        bearer(Post, "/v1/friends/add", rest::friends::add),
+        bearer(Post, "/v1/friends/remove", rest::friends::remove),
+        bearer(Get, "/v1/friends", rest::friends::list),
+        bearer(Get, "/v1/feed", rest::feed::page),
+        // Sharing
+        bearer(Get, "/v1/sessions/:sessionId/shares", rest::sharing::list),
+        bearer(Post, "/v1/sessions/:sessionId/shares", rest::sharing::create).limited(20),
+        bearer(Patch, "/v1/sessions/:sessionId/shares/:shareId", rest::sharing::update),
+        bearer(Delete, "/v1/sessions/:sessionId/shares/:shareId", rest::sharing::delete),
+        bearer(Post, "/v1/sessions/:sessionId/public-share", rest::public_shares::put).limited(10),
+        bearer(Get, "/v1/sessions/:sessionId/public-share", rest::public_shares::get),
+        bearer(Delete, "/v1/sessions/:sessionId/public-share", rest::public_shares::delete),
+        bearer(Get, "/v1/sessions/:sessionId/public-share/blocked-users", rest::public_shares::list_blocks),
+        bearer(Post, "/v1/sessions/:sessionId/public-share/blocked-users", rest::public_shares::block),
+        bearer(Delete, "/v1/sessions/:sessionId/public-share/blocked-users/:blockedUserId", rest::public_shares::unblock),
+        bearer(Get, "/v1/sessions/:sessionId/public-share/access-logs", rest::public_shares::list_accesses),
+        optional(Get, "/v1/public-share/:token", rest::public_shares::open).limited(10),
+        optional(Get, "/v1/public-share/:token/messages", rest::public_shares::messages).limited(20),
     ]
 }

@@ -10,7 +10,7 @@ use crate::realtime::event::{Audience, Ephemeral, Event, Update};
 
 /// A value and its version, as updates carry it.
 #[derive(Serialize)]
-pub struct Versioned<'a> {
+pub(super) struct Versioned<'a> {
     pub value: &'a str,
     pub version: i64,
 }

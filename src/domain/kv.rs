@@ -94,11 +94,12 @@ pub async fn mutate(ctx: &Context, account: &AccountId, mutations: Vec<Mutation>
         Written::Refused(refusal) => return Ok(refusal),
     };
     // The event repeats the request, also an empty text that was stored as a deletion.
-    let change = |(mutation, version)| {
-        let Mutation { key, value, .. } = mutation;
-        Change { key, value: value.as_deref(), version }
-    };
-    let changes = mutations.iter().zip(versions.iter().copied()).map(change).collect();
+    let changes = mutations.iter().zip(&versions).map(|(mutation, &version)| Change {
+        key: &mutation.key,
+        value: mutation.value.as_deref(),
+        version,
+    });
+    let changes = changes.collect();
     ctx.publish_update(account, cursor, Audience::UserScoped, &BatchUpdate { t: "kv-batch-update", changes });
     Ok(Mutated::Done(mutations.iter().map(|mutation| mutation.key.clone()).zip(versions).collect()))
 }

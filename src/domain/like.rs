@@ -11,20 +11,20 @@ const WILDCARDS_MAX: usize = 8;
 
 /// A pattern that matches what begins with a client's text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern {
+pub(super) struct Pattern {
     like: String,
 }
 
 impl Pattern {
     /// `None` if the text has too many wildcards.
-    pub fn prefix(text: &str) -> Option<Self> {
+    pub(super) fn prefix(text: &str) -> Option<Self> {
         let like = format!("{text}%");
         let wildcards = parts(&like).filter(|part| *part == Part::AnyText).count();
         (wildcards <= WILDCARDS_MAX + 1).then_some(Self { like })
     }
 
     /// The pattern in the notation of the operator that the statement for this database uses.
-    pub fn for_database(&self, kind: Kind) -> String {
+    pub(super) fn for_database(&self, kind: Kind) -> String {
         match kind {
             Kind::Postgres => self.like.clone(),
             Kind::Sqlite => self.glob(),

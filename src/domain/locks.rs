@@ -8,7 +8,7 @@ use crate::storage::value::Value;
 use crate::storage::{self, Statement, Tx};
 
 /// Takes the locks of these accounts and tells which of them exist, in the order of their ids.
-pub async fn lock_accounts(tx: &mut Tx<'_>, accounts: &[&AccountId]) -> Result<Vec<AccountId>, storage::Error> {
+pub(super) async fn lock_accounts(tx: &mut Tx<'_>, accounts: &[&AccountId]) -> Result<Vec<AccountId>, storage::Error> {
     let mut sorted = accounts.to_vec();
     sorted.sort_unstable();
     sorted.dedup();

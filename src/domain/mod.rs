@@ -6,11 +6,27 @@
 //! Invariant: in a transaction rows are locked in one order, session rows by id first, then account rows by id, so that
 //! concurrent rules wait for each other instead of failing (O-19).
 
+pub mod access_keys;
 pub mod accounts;
+pub mod artifacts;
 pub mod auth;
 pub mod changes;
+pub mod connect;
+mod events;
+pub mod feed;
+pub mod friends;
+pub mod kv;
+mod like;
+mod locks;
+pub mod machines;
 pub mod messages;
+pub mod public_shares;
+pub mod push_tokens;
 pub mod sessions;
+pub mod sharing;
+pub mod usage;
+pub mod users;
+pub mod voice;
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -358,7 +358,7 @@ impl Hub {
         let (sender, receiver) = oneshot::channel();
         let mut sessions = self.sessions.borrow_mut();
         let client = sessions.get_mut(key)?;
-        let held = client.engine.handle_poll() == Poll::Held;
+        let held = client.engine.handle_poll(self.turn.now(), &self.settings.engine) == Poll::Held;
         if held {
             client.polling.get_or_insert_default().answer = Some(sender);
         }

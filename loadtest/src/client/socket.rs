@@ -33,8 +33,8 @@ pub(crate) enum Scope {
 pub(crate) enum Packet<'a> {
     /// The answer to the event with this ack id; the JSON array of its arguments.
     Ack { id: u64, data: &'a str },
-    /// An event; the JSON array of name and arguments.
-    Event { data: &'a str },
+    /// An event, with the id of the ack it asks for; the JSON array of name and arguments.
+    Event { ack: Option<u64>, data: &'a str },
     /// Anything else: the heartbeat (already answered), CONNECT, the open packet.
     Other,
 }
@@ -54,6 +54,15 @@ impl Reader {
     /// A plain TCP connection to `floor`, which answers every `PING_REQUEST_BYTES` with `PING_ANSWER_BYTES`, in order.
     pub(crate) fn connect_raw(sources: &Sources) -> Result<Self, Failure> {
         Ok(Self { raw_ack: Some(FIRST_ACK), ..Self::over_tcp(sources)? })
+    }
+
+    /// The same, and one request has been answered, so that the server has seen the connection in use.
+    pub(crate) async fn connect_raw_used(sources: &Sources) -> Result<Self, Failure> {
+        let mut reader = Self::connect_raw(sources)?;
+        reader.sender.queue_event("ping", None);
+        reader.sender.flush().await?;
+        reader.next().await?;
+        Ok(reader)
     }
 
     fn over_tcp(sources: &Sources) -> Result<Self, Failure> {
@@ -102,7 +111,7 @@ impl Reader {
         loop {
             match self.next().await? {
                 Packet::Ack { id, .. } if id == ping => return Ok(()),
-                Packet::Event { data } if data.starts_with("[\"error\"") => {
+                Packet::Event { data, .. } if data.starts_with("[\"error\"") => {
                     return Err(Failure::new(data.to_owned()));
                 }
                 _ => {}
@@ -209,13 +218,12 @@ fn connect_packet(token: &str, scope: &Scope) -> String {
 }
 
 fn parse_packet(text: &str) -> Result<Packet<'_>, Failure> {
-    if let Some(data) = text.strip_prefix("42") {
-        return Ok(Packet::Event { data });
+    if let Some(rest) = text.strip_prefix("42") {
+        let (ack, data) = split_id(rest)?;
+        return Ok(Packet::Event { ack, data });
     }
     if let Some(rest) = text.strip_prefix("43") {
-        let digits = rest.find('[').ok_or_else(|| Failure::new("ack without data"))?;
-        let (id, data) = rest.split_at(digits);
-        let id = id.parse().map_err(|_| Failure::new("ack without id"))?;
+        let (Some(id), data) = split_id(rest)? else { return Err(Failure::new("ack without id")) };
         return Ok(Packet::Ack { id, data });
     }
     match text.as_bytes() {
@@ -226,6 +234,17 @@ fn parse_packet(text: &str) -> Result<Packet<'_>, Failure> {
     }
 }
 
+/// The ack id before the JSON array, if there is one, and the array.
+fn split_id(text: &str) -> Result<(Option<u64>, &str), Failure> {
+    let array_at = text.find('[').ok_or_else(|| Failure::new("packet without data"))?;
+    let (digits, data) = text.split_at(array_at);
+    if digits.is_empty() {
+        return Ok((None, data));
+    }
+    let id = digits.parse().map_err(|_| Failure::new("ack id that is no number"))?;
+    Ok((Some(id), data))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -234,9 +253,11 @@ mod tests {
     #[test]
     fn packets() {
         assert_eq!(parse_packet("43100000[{}]").unwrap(), Packet::Ack { id: 100_000, data: "[{}]" });
-        assert_eq!(parse_packet(r#"42["update",{}]"#).unwrap(), Packet::Event { data: r#"["update",{}]"# });
+        assert_eq!(parse_packet(r#"42["update",{}]"#).unwrap(), Packet::Event { ack: None, data: r#"["update",{}]"# });
+        let request = Packet::Event { ack: Some(7), data: r#"["rpc-request",{}]"# };
+        assert_eq!(parse_packet(r#"427["rpc-request",{}]"#).unwrap(), request);
         assert_eq!(parse_packet("6").unwrap(), Packet::Other);
-        for text in ["41", "1", "44{}", "43", "43x[]"] {
+        for text in ["41", "1", "44{}", "43", "43x[]", "43[]", "42", "42x[]"] {
             assert!(parse_packet(text).is_err(), "{text}");
         }
     }

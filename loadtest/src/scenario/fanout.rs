@@ -232,7 +232,7 @@ async fn receive(mut reader: Reader, circle: Rc<Circle>) {
     let mut last_seq = 0;
     loop {
         let data = match reader.next().await {
-            Ok(Packet::Event { data }) => data,
+            Ok(Packet::Event { data, .. }) => data,
             Ok(_) => continue,
             Err(failure) => return circle.recorder.fail(&failure.during("receiver")),
         };

@@ -23,7 +23,8 @@ struct Observed {
 
 impl Scenario for Idle {
     async fn prepare(context: &Context) -> Result<Self, Failure> {
-        Ok(Self { accounts: context.accounts().await?.into(), observed: Rc::default() })
+        let accounts = if context.options.raw { Vec::new() } else { context.accounts().await? };
+        Ok(Self { accounts: accounts.into(), observed: Rc::default() })
     }
 
     async fn connect(&mut self, context: &Context) -> Result<(), Failure> {
@@ -32,7 +33,11 @@ impl Scenario for Idle {
         each(context.own(context.options.connections), move |number| {
             let (sources, accounts, observed) = (Rc::clone(&sources), Rc::clone(&accounts), Rc::clone(&observed));
             async move {
-                let reader = Reader::connect(&sources, &accounts[number % accounts.len()], &Scope::User).await?;
+                let reader = if accounts.is_empty() {
+                    Reader::connect_raw_used(&sources).await?
+                } else {
+                    Reader::connect(&sources, &accounts[number % accounts.len()], &Scope::User).await?
+                };
                 monoio::spawn(hold(reader, observed));
                 Ok(())
             }

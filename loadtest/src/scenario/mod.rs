@@ -11,6 +11,8 @@ mod http;
 mod idle;
 mod jobs;
 mod messages;
+mod presence;
+mod rpc;
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -53,6 +55,8 @@ pub(crate) async fn play(conversation: &mut Conversation, options: Options, shar
         Kind::Connect => steps::<connect::Connect>(conversation, &context).await,
         Kind::Messages => steps::<messages::Messages>(conversation, &context).await,
         Kind::Fanout => steps::<fanout::Fanout>(conversation, &context).await,
+        Kind::Rpc => steps::<rpc::Rpc>(conversation, &context).await,
+        Kind::Presence => steps::<presence::Presence>(conversation, &context).await,
         Kind::Http => steps::<http::Requests>(conversation, &context).await,
     }
 }

@@ -1,4 +1,7 @@
-//! The first request of a session: its query, the checks, the open packet (`spec/socketio.md` §3).
+//! Requests to the endpoint: their query, the checks, the open packet (`spec/socketio.md` §3).
+//!
+//! Owns: the order and the words of the checks of §3.3. Never: finding the session a `sid` names; that is the caller's.
+//! The second check, characters in `Origin`, is made by the HTTP parser, which refuses them in any field.
 
 use super::session::{Config, Transport};
 use super::sid::Sid;
@@ -57,9 +60,12 @@ impl Refusal {
 
     /// The whole response to an upgrade request, after which the connection is closed.
     pub fn raw_response(self) -> Vec<u8> {
-        let mut response = Vec::new();
-        crate::websocket::handshake::append_refusal(&mut response, 400, self.message());
-        response
+        let message = self.message();
+        format!(
+            "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-type: text/html\r\nContent-Length: {}\r\n\r\n{message}",
+            message.len()
+        )
+        .into_bytes()
     }
 }
 
@@ -93,7 +99,24 @@ impl Query {
         }
     }
 
+    /// The check for a request with the `sid` of a live session, once the transport is known.
+    ///
+    /// # Errors
+    /// The request does not fit the transport that the session uses now.
+    pub fn check_session(&self, transport: Transport, current: Transport, is_upgrade: bool) -> Result<(), Refusal> {
+        let fits = match transport {
+            // The candidate of an upgrade. A plain request would never be answered (S-15).
+            Transport::WebSocket => is_upgrade,
+            // An upgrade to polling makes no sense (S-9).
+            Transport::Polling => !is_upgrade && current == Transport::Polling,
+        };
+        if fits { Ok(()) } else { Err(Refusal::BadRequest) }
+    }
+
     /// The checks for a request without `sid`, once the transport is known.
+    ///
+    /// # Errors
+    /// What is wrong with it first.
     pub fn check_open(&self, transport: Transport, is_get: bool, is_upgrade: bool) -> Result<(), Refusal> {
         if !is_get {
             return Err(Refusal::BadHandshakeMethod);

@@ -1,11 +1,17 @@
 //! Packets and polling payloads (`spec/socketio.md` §4).
+//!
+//! Owns: the text form of packets. Never: what a packet does to a session.
+//! Data of `open`, `close`, `upgrade` and `noop` packets means nothing when a client sends it and is dropped.
 
 use std::borrow::Cow;
 
-use crate::base64::decode_lenient;
+use crate::base64;
+
+/// Separates the packets of a polling payload. Socket.IO packets never contain it, because JSON escapes it.
+pub const SEPARATOR: u8 = 0x1e;
 
 /// One packet as it was received.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Packet<'a> {
     Open,
@@ -24,7 +30,18 @@ pub enum Packet<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Error;
 
-/// Reads the text form of a packet.
+impl std::error::Error for Error {}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the text is no engine.io packet")
+    }
+}
+
+/// Reads the text form of a packet. A binary websocket message is [`Packet::Binary`] as it is.
+///
+/// # Errors
+/// The first character is no packet type, or the text is empty.
 pub fn decode(text: &str) -> Result<Packet<'_>, Error> {
     let mut characters = text.chars();
     let kind = characters.next().ok_or(Error)?;
@@ -38,32 +55,46 @@ pub fn decode(text: &str) -> Result<Packet<'_>, Error> {
         '4' => Packet::Message(data),
         '5' => Packet::Upgrade,
         '6' => Packet::Noop,
-        'b' => Packet::Binary(Cow::Owned(decode_lenient(data))),
+        'b' => Packet::Binary(Cow::Owned(base64::decode_lenient(data))),
         _ => return Err(Error),
     })
 }
 
-/// The packets of a polling payload. An empty payload has one packet, which cannot be read.
-pub fn payload(body: &str) -> impl Iterator<Item = Result<Packet<'_>, Error>> {
-    body.split('\u{1e}').map(decode)
+impl Packet<'_> {
+    /// Appends the text form: what a polling payload holds, and what a websocket carries except for
+    /// [`Packet::Binary`], whose bytes go there as they are.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let (kind, data) = match self {
+            Packet::Open => (b'0', ""),
+            Packet::Close => (b'1', ""),
+            Packet::Ping(data) => (b'2', data.unwrap_or_default()),
+            Packet::Pong(data) => (b'3', data.unwrap_or_default()),
+            Packet::Message(data) => (b'4', *data),
+            Packet::Upgrade => (b'5', ""),
+            Packet::Noop => (b'6', ""),
+            Packet::Binary(bytes) => {
+                out.push(b'b');
+                return base64::append_encoded(out, bytes);
+            }
+        };
+        out.push(kind);
+        out.extend_from_slice(data.as_bytes());
+    }
 }
 
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
+/// The packets of a polling payload, up to the first that cannot be read. An empty payload has one packet, which
+/// cannot be read either.
+pub fn payload(body: &str) -> impl Iterator<Item = Result<Packet<'_>, Error>> {
+    let mut failed = false;
+    body.split(char::from(SEPARATOR))
+        .map(decode)
+        .take_while(move |packet| !std::mem::replace(&mut failed, packet.is_err()))
+}
 
-    #[test]
-    fn forms() {
-        assert_eq!(decode("4"), Ok(Packet::Message("")));
-        assert_eq!(decode("42[\"a\"]"), Ok(Packet::Message("2[\"a\"]")));
-        assert_eq!(decode("2probe"), Ok(Packet::Ping(Some("probe"))));
-        assert_eq!(decode("3"), Ok(Packet::Pong(None)));
-        assert_eq!(decode("bAQI"), Ok(Packet::Binary(Cow::Borrowed(&[1, 2]))));
-        for text in ["", "7", "x", " 4", "\u{e9}"] {
-            assert_eq!(decode(text), Err(Error));
-        }
-        assert_eq!(payload("").collect::<Vec<_>>(), [Err(Error)]);
-        assert_eq!(payload("3\u{1e}4a").collect::<Vec<_>>(), [Ok(Packet::Pong(None)), Ok(Packet::Message("a"))]);
+/// Appends one more packet, in its text form, to a polling payload.
+pub fn append_to_payload(payload: &mut Vec<u8>, packet: &[u8]) {
+    if !payload.is_empty() {
+        payload.push(SEPARATOR);
     }
+    payload.extend_from_slice(packet);
 }

@@ -1,10 +1,18 @@
 //! Packets (`spec/socketio.md` §9.1): `<type>[<n>-][<namespace>,][<ack id>][<JSON>]`.
+//!
+//! Owns: the grammar, and which JSON each type may carry. Never: whether a packet is allowed now
+//! ([`super::connection`]), or what is in its attachments ([`super::attachments`]).
+//! Invariant: the JSON of a decoded packet is valid and of the type that its kind asks for, so that whoever reads it
+//! afterwards finds members without checking again.
+//!
+//! Stricter than the reference server where no client can notice: counts of attachments are plain digits from 1 to
+//! [`ATTACHMENTS_MAX`], and an ack id fits 64 bits.
 
 use std::borrow::Cow;
 
 use crate::json::{self, DEPTH_MAX, Kind as JsonKind};
 
-/// Attachments that a packet may announce.
+/// Attachments that a packet may announce at most; more is a violation.
 pub const ATTACHMENTS_MAX: u8 = 10;
 
 /// What a packet is for.
@@ -50,10 +58,27 @@ pub enum Error {
     EventName,
 }
 
+impl std::error::Error for Error {}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::UnknownType => "unknown packet type",
+            Self::Attachments => "illegal number of attachments",
+            Self::Id => "ack id out of range",
+            Self::Payload => "invalid payload",
+            Self::EventName => "illegal event name",
+        })
+    }
+}
+
 const RESERVED: [&str; 6] =
     ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
 
 /// Reads the text of a packet.
+///
+/// # Errors
+/// The text breaks the protocol, for which the session is closed.
 pub fn decode(text: &str) -> Result<Packet<'_>, Error> {
     let mut characters = text.chars();
     let kind = match characters.next() {
@@ -132,37 +157,48 @@ pub enum Name<'a> {
     Other,
 }
 
-/// Whether every placeholder in `data` names one of `attachments` attachments.
-pub fn placeholders_fit(data: &str, attachments: u8) -> bool {
-    // Depth is bounded by validation, so this walks at most DEPTH_MAX times over any byte.
-    let mut left = vec![data];
-    while let Some(raw) = left.pop() {
-        match json::kind(raw) {
-            JsonKind::Array => left.extend(json::elements(raw)),
-            JsonKind::Object => {
-                let member =
-                    |name: &str| json::members(raw).filter(|(key, _)| *key == name).map(|(_, value)| value).last();
-                if member("\"_placeholder\"") == Some("true") {
-                    let number = member("\"num\"").and_then(|raw| raw.parse::<u8>().ok());
-                    if number.is_none_or(|number| number >= attachments) {
-                        return false;
-                    }
-                } else {
-                    left.extend(json::members(raw).map(|(_, value)| value));
-                }
-            }
-            _ => {}
-        }
-    }
-    true
+// ---- encoding ---------------------------------------------------------------------------------------------------
+// Each function appends a whole engine.io text packet: the message type `4`, then the Socket.IO packet. JSON is given
+// as text and goes out as it is.
+
+/// Where an event or acknowledgement belongs, and what follows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Envelope<'a> {
+    /// The namespace.
+    pub namespace: &'a str,
+    /// Of an event: the acknowledgement asked for. Of an acknowledgement: the event it answers.
+    pub id: Option<u64>,
+    /// Binary messages that follow; not 0 makes it a binary packet.
+    pub attachments: u8,
 }
 
-// ---- encoding ---------------------------------------------------------------------------------------------------
-// Each function appends a whole engine.io text packet: the message type `4`, then the Socket.IO packet.
+impl Default for Envelope<'_> {
+    fn default() -> Self {
+        Self { namespace: "/", id: None, attachments: 0 }
+    }
+}
+
+impl Envelope<'_> {
+    fn start(&self, out: &mut Vec<u8>, text: &[u8], binary: &[u8]) {
+        if self.attachments == 0 {
+            out.extend_from_slice(text);
+        } else {
+            out.extend_from_slice(binary);
+            append_number(out, u64::from(self.attachments));
+            out.push(b'-');
+        }
+        append_namespace(out, self.namespace);
+        if let Some(id) = self.id {
+            append_number(out, id);
+        }
+        out.push(b'[');
+    }
+}
 
 /// The answer to CONNECT.
 pub fn encode_connect(out: &mut Vec<u8>, namespace: &str, sid: &str) {
-    start(out, b"40", namespace);
+    out.extend_from_slice(b"40");
+    append_namespace(out, namespace);
     out.extend_from_slice(br#"{"sid":"#);
     json::write_string(out, sid);
     out.push(b'}');
@@ -170,7 +206,8 @@ pub fn encode_connect(out: &mut Vec<u8>, namespace: &str, sid: &str) {
 
 /// The refusal of a namespace.
 pub fn encode_connect_error(out: &mut Vec<u8>, namespace: &str, message: &str) {
-    start(out, b"44", namespace);
+    out.extend_from_slice(b"44");
+    append_namespace(out, namespace);
     out.extend_from_slice(br#"{"message":"#);
     json::write_string(out, message);
     out.push(b'}');
@@ -178,40 +215,77 @@ pub fn encode_connect_error(out: &mut Vec<u8>, namespace: &str, message: &str) {
 
 /// A DISCONNECT of the namespace `/`.
 pub fn encode_disconnect(out: &mut Vec<u8>) {
+    encode_disconnect_of(out, "/");
+}
+
+/// A DISCONNECT of any namespace.
+pub fn encode_disconnect_of(out: &mut Vec<u8>, namespace: &str) {
     out.extend_from_slice(b"41");
+    append_namespace(out, namespace);
 }
 
 /// An event with one argument, given as JSON.
 pub fn encode_event(out: &mut Vec<u8>, name: &str, argument: &str) {
-    encode_event_with_ack(out, None, name, argument);
+    encode_event_in(out, &Envelope::default(), name, [argument]);
 }
 
 /// An event whose receiver is asked to acknowledge it.
 pub fn encode_event_with_ack(out: &mut Vec<u8>, id: Option<u64>, name: &str, argument: &str) {
-    out.extend_from_slice(b"42");
-    if let Some(id) = id {
-        out.extend_from_slice(id.to_string().as_bytes());
-    }
-    out.push(b'[');
+    encode_event_in(out, &Envelope { id, ..Envelope::default() }, name, [argument]);
+}
+
+/// An event with any number of arguments, given as JSON.
+pub fn encode_event_in<'a>(
+    out: &mut Vec<u8>,
+    envelope: &Envelope<'_>,
+    name: &str,
+    arguments: impl IntoIterator<Item = &'a str>,
+) {
+    envelope.start(out, b"42", b"45");
     json::write_string(out, name);
-    out.push(b',');
-    out.extend_from_slice(argument.as_bytes());
+    for argument in arguments {
+        out.push(b',');
+        out.extend_from_slice(argument.as_bytes());
+    }
     out.push(b']');
 }
 
-/// An acknowledgement with one argument, given as JSON.
+/// An acknowledgement with one argument, given as JSON; an empty text stands for none.
 pub fn encode_ack(out: &mut Vec<u8>, id: u64, argument: &str) {
-    out.extend_from_slice(b"43");
-    out.extend_from_slice(id.to_string().as_bytes());
-    out.push(b'[');
-    out.extend_from_slice(argument.as_bytes());
+    let arguments = (!argument.is_empty()).then_some(argument);
+    encode_ack_in(out, &Envelope { id: Some(id), ..Envelope::default() }, arguments);
+}
+
+/// An acknowledgement with any number of arguments, given as JSON.
+pub fn encode_ack_in<'a>(out: &mut Vec<u8>, envelope: &Envelope<'_>, arguments: impl IntoIterator<Item = &'a str>) {
+    envelope.start(out, b"43", b"46");
+    let mut separator: &[u8] = b"";
+    for argument in arguments {
+        out.extend_from_slice(separator);
+        out.extend_from_slice(argument.as_bytes());
+        separator = b",";
+    }
     out.push(b']');
 }
 
-fn start(out: &mut Vec<u8>, kind: &[u8], namespace: &str) {
-    out.extend_from_slice(kind);
+fn append_namespace(out: &mut Vec<u8>, namespace: &str) {
     if namespace != "/" {
         out.extend_from_slice(namespace.as_bytes());
         out.push(b',');
     }
+}
+
+/// Decimal digits without a detour over the heap: acknowledgements are on the hot path.
+fn append_number(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [b'0'; 20];
+    let mut start = digits.len();
+    for (at, digit) in digits.iter_mut().enumerate().rev() {
+        *digit = b'0'.saturating_add(u8::try_from(number % 10).unwrap_or(0));
+        number /= 10;
+        start = at;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(start..).unwrap_or_default());
 }

@@ -74,7 +74,7 @@ pub async fn list(ctx: Rc<Context>, caller: AccountId, list: List) -> Result<Res
     }
     let limit = usize::try_from(list.limit).unwrap_or_default();
     let page = messages::list(&ctx, &caller, &list.session, list.range, limit).await?;
-    let page = page.ok_or(Error::refused(404, "Session not found"))?;
+    let page = page.ok_or_else(|| Error::refused(404, "Session not found"))?;
     let is_catching_up = matches!(list.range, Range::After(_));
     if is_catching_up {
         ctx.metrics.inc(Counter::CatchupFetch("session-messages-afterSeq"));

@@ -137,7 +137,9 @@ pub async fn list(ctx: Rc<Context>, caller: AccountId, query: ListQuery) -> Resu
     }
     let below = match query.cursor.as_deref() {
         None | Some("") => None,
-        Some(cursor) => Some(cursor.strip_prefix(CURSOR_PREFIX).ok_or(Error::refused(400, "Invalid cursor format"))?),
+        Some(cursor) => {
+            Some(cursor.strip_prefix(CURSOR_PREFIX).ok_or_else(|| Error::refused(400, "Invalid cursor format"))?)
+        }
     };
     let limit = usize::try_from(query.limit).unwrap_or_default();
     let page = sessions::list(&ctx, &caller, below, limit).await?;
@@ -166,7 +168,7 @@ pub async fn get(ctx: Rc<Context>, caller: AccountId, named: Named) -> Result<Re
         session: WithShare,
     }
     let item = sessions::get(&ctx, &caller, &named.session).await?;
-    let item = item.ok_or(Error::refused(404, "Session not found"))?;
+    let item = item.ok_or_else(|| Error::refused(404, "Session not found"))?;
     Ok(Response::ok(&Body { session: item.into() }))
 }
 
