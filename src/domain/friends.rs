@@ -175,21 +175,9 @@ async fn read(tx: &mut Tx<'_>, from: &AccountId, to: &AccountId) -> Result<Store
     }))
 }
 
-async fn write(
-    tx: &mut Tx<'_>,
-    from: &AccountId,
-    to: &AccountId,
-    status: Relationship,
-    now: i64,
-) -> Result<(), Error> {
+async fn write(tx: &mut Tx<'_>, from: &AccountId, to: &AccountId, status: Relationship, now: i64) -> Result<(), Error> {
     let accepted_at = if status == Relationship::Friend { Value::Time(now) } else { Value::Null };
-    let params = vec![
-        from.as_str().into(),
-        to.as_str().into(),
-        status.as_str().into(),
-        Value::Time(now),
-        accepted_at,
-    ];
+    let params = vec![from.as_str().into(), to.as_str().into(), status.as_str().into(), Value::Time(now), accepted_at];
     tx.execute(&WRITE, params).await.map(drop)
 }
 

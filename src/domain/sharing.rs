@@ -98,11 +98,7 @@ impl Standing {
 }
 
 /// Locks a session and tells what the caller is to it; `None` if there is no such session.
-async fn lock_session(
-    tx: &mut Tx<'_>,
-    session: &SessionId,
-    caller: &AccountId,
-) -> Result<Option<Standing>, Error> {
+async fn lock_session(tx: &mut Tx<'_>, session: &SessionId, caller: &AccountId) -> Result<Option<Standing>, Error> {
     let row = tx.query_opt(&LOCK_SESSION, vec![caller.as_str().into(), session.as_str().into()]).await?;
     Ok(row.map(|row| Standing::from_row(&row, caller)))
 }
@@ -470,9 +466,8 @@ static FIND_BY_RECIPIENT: Statement = Statement::portable(
        WHERE h."sessionId" = $1 AND h."sharedWithUserId" = $2"#,
 );
 
-static SHARER: Statement = Statement::portable(
-    r#"SELECT "id", "firstName", "lastName", "username", "avatar" FROM "Account" WHERE "id" = $1"#,
-);
+static SHARER: Statement =
+    Statement::portable(r#"SELECT "id", "firstName", "lastName", "username", "avatar" FROM "Account" WHERE "id" = $1"#);
 
 static REPLACE: Statement = Statement::portable(
     r#"UPDATE "SessionShare" SET "accessLevel" = $1, "encryptedDataKey" = $2,
@@ -490,5 +485,4 @@ static ADJUST: Statement = Statement::portable(
     r#"UPDATE "SessionShare" SET "accessLevel" = $1, "canApprovePermissions" = $2, "updatedAt" = $3 WHERE "id" = $4"#,
 );
 
-static DELETE: Statement =
-    Statement::portable(r#"DELETE FROM "SessionShare" WHERE "id" = $1 AND "sessionId" = $2"#);
+static DELETE: Statement = Statement::portable(r#"DELETE FROM "SessionShare" WHERE "id" = $1 AND "sessionId" = $2"#);

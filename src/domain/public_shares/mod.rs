@@ -163,11 +163,7 @@ async fn owns(ctx: &Context, caller: &AccountId, session: &SessionId) -> Result<
 }
 
 /// The id of the link of a session that the caller owns.
-async fn owned_link(
-    ctx: &Context,
-    caller: &AccountId,
-    session: &SessionId,
-) -> Result<Result<String, Refusal>, Error> {
+async fn owned_link(ctx: &Context, caller: &AccountId, session: &SessionId) -> Result<Result<String, Refusal>, Error> {
     Ok(match get(ctx, caller, session).await? {
         Ok(Some(link)) => Ok(link.id),
         Ok(None) => Err(Refusal::NoLink),
@@ -176,11 +172,7 @@ async fn owned_link(
 }
 
 /// Deletes the link of a session, with its log and its blocks.
-pub async fn delete(
-    ctx: &Context,
-    caller: &AccountId,
-    session: &SessionId,
-) -> Result<Result<(), Refusal>, Error> {
+pub async fn delete(ctx: &Context, caller: &AccountId, session: &SessionId) -> Result<Result<(), Refusal>, Error> {
     let now = now_ms();
     let (owner, place) = (caller.clone(), session.clone());
     let outcome = ctx.db.transaction(async move |tx| remove(tx, &owner, &place, now).await).await?;
@@ -245,8 +237,7 @@ pub async fn block(
         Err(refusal) => return Ok(Err(refusal)),
     };
     let id = cuid();
-    let params =
-        vec![id.as_str().into(), link.into(), user.as_str().into(), Value::Time(now_ms()), reason.into()];
+    let params = vec![id.as_str().into(), link.into(), user.as_str().into(), Value::Time(now_ms()), reason.into()];
     ctx.db.execute(&INSERT_BLOCK, params).await?;
     let row = ctx.db.query_opt(&READ_BLOCK, vec![id.into()]).await?;
     let mut row = row.ok_or_else(|| Error::Internal("a block vanished while it was made".to_owned()))?;
@@ -346,8 +337,7 @@ struct LinkDeleted<'a> {
     sid: &'a SessionId,
 }
 
-static OWNED: Statement =
-    Statement::portable(r#"SELECT "id" FROM "Session" WHERE "id" = $1 AND "accountId" = $2"#);
+static OWNED: Statement = Statement::portable(r#"SELECT "id" FROM "Session" WHERE "id" = $1 AND "accountId" = $2"#);
 
 static LOCK_OWNED: Statement = Statement::two(
     r#"SELECT "id" FROM "Session" WHERE "id" = $1 AND "accountId" = $2 FOR NO KEY UPDATE"#,
