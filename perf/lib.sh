@@ -1,0 +1,113 @@
+# Shared by the scripts of this folder: starting and ending what is measured, and medians. Sourced, not run.
+# Ends only what it has started.
+
+generator=target/release/happier-loadtest
+server_core=${SERVER_CORE:-0}
+generator_core=${GENERATOR_CORE:-1}
+work=$(mktemp -d)
+started=()
+
+cleanup() {
+    for pid in "${started[@]}"; do
+        kill "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
+    done
+    rm -rf "$work"
+}
+trap cleanup EXIT
+
+# Builds what is measured, unless HAPPIER_BIN names a binary.
+build() {
+    cargo build --quiet --release -p happier-loadtest
+    if [[ -z ${HAPPIER_BIN:-} ]]; then
+        cargo build --quiet --release -p happier-server
+    fi
+}
+
+# Sets floor_pid and floor_address.
+start_floor() {
+    : >"$work/floor"
+    taskset -c "$server_core" "$generator" floor --port 0 >"$work/floor" &
+    floor_pid=$!
+    started+=("$floor_pid")
+    for _ in $(seq 100); do
+        floor_address=$(sed -n 's/^listening on //p' "$work/floor")
+        [[ -n $floor_address ]] && return
+        sleep 0.05
+    done
+    echo "the floor did not start" >&2
+    return 1
+}
+
+# Sets server_pid and server_address: a server of the light flavor with an empty data directory, or of the full flavor if
+# DATABASE_URL is set. One core; HAPPIER_ENV overrides.
+start_server() {
+    local binary=${HAPPIER_BIN:-target/release/happier-server} flavor=light
+    [[ -n ${DATABASE_URL:-} ]] && flavor=full
+    mkdir -p "$work/data"
+    : >"$work/server.log"
+    # shellcheck disable=SC2086
+    env PORT=0 HAPPIER_BIND=127.0.0.1 HAPPIER_CORES=1 HAPPY_SERVER_LIGHT_DATA_DIR="$work/data" \
+        HANDY_MASTER_SECRET=load-test-secret METRICS_ENABLED=false HAPPIER_RATE_LIMITS=off ${HAPPIER_ENV:-} \
+        taskset -c "$server_core" "$binary" "$flavor" 2>"$work/server.log" >&2 &
+    server_pid=$!
+    started+=("$server_pid")
+    for _ in $(seq 200); do
+        server_address=$(sed -n 's/.*listening on http:\/\/\([0-9.:]*\).*/\1/p' "$work/server.log" | head -1)
+        [[ -n $server_address ]] && return
+        kill -0 "$server_pid" 2>/dev/null || break
+        sleep 0.05
+    done
+    echo "the server did not start:" >&2
+    tail -20 "$work/server.log" >&2
+    return 1
+}
+
+stop_server() {
+    kill "$server_pid" 2>/dev/null || true
+    wait "$server_pid" 2>/dev/null || true
+    rm -rf "$work/data"
+}
+
+# measure PID ARGUMENTS…: runs the generator; the report is what `record` reads.
+measure() {
+    local pid=$1
+    shift
+    timeout 600 taskset -c "$generator_core" "$generator" "$@" --pid "$pid" >"$work/report" ||
+        { cat "$work/report" >&2; return 1; }
+}
+
+# record CASE SUBJECT FIGURE…: keeps figures of the last report.
+record() {
+    local case=$1 subject=$2 figure
+    shift 2
+    for figure in "$@"; do
+        awk -v figure="$figure" -v OFS='\t' -v case_="$case" -v subject="$subject" \
+            '$1 == figure { print case_, subject, figure, $2 }' "$work/report" >>"$work/values"
+    done
+}
+
+# median CASE SUBJECT FIGURE
+median() {
+    awk -F '\t' -v case_="$1" -v subject="$2" -v figure="$3" \
+        '$1 == case_ && $2 == subject && $3 == figure { print $4 }' "$work/values" | sort -g |
+        awk '{ value[NR] = $1 } END { print NR ? value[int((NR + 1) / 2)] : "–" }'
+}
+
+ratio() {
+    awk -v a="$1" -v b="$2" 'BEGIN { if (b + 0 > 0) printf "%.2f", a / b; else print "–" }'
+}
+
+heading() { # TITLE NOTE
+    echo "# $1"
+    echo
+    echo "$(date -u +%Y-%m-%d), commit $(git rev-parse --short HEAD), $(uname -r), $(nproc) cores" \
+        "($(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1)). $2. Load average at the end: $(cut -d' ' -f1 /proc/loadavg)."
+    echo
+}
+
+# Standard input to the terminal and to perf/results/NAME-DATE-COMMIT.md
+publish() {
+    mkdir -p perf/results
+    tee "perf/results/$1-$(date -u +%Y-%m-%d)-$(git rev-parse --short HEAD).md"
+}

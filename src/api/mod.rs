@@ -1,0 +1,165 @@
+//! The door for requests: routing, validation, authentication, answers.
+//!
+//! Owns: statuses, bodies, the order in which a request is judged (`spec/http.md` §2): body, path parameters, body
+//! schema, query, headers, caller, handler. Never: sockets (`net`) or rules (`domain`).
+//! Invariants: every answer of the router carries the CORS field; every request that was routed is counted once.
+
+pub mod body;
+pub mod cors;
+pub mod error;
+pub mod guard;
+pub mod limits;
+pub mod request;
+pub mod response;
+pub mod rest;
+pub mod router;
+pub mod routes;
+pub mod socket;
+#[cfg(test)]
+mod testing;
+pub mod validate;
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use protocol::http::head::RequestHead;
+use protocol::http::{Method, uri};
+
+use self::error::Error;
+use self::guard::Guard;
+use self::limits::{RateLimits, Standing};
+use self::request::{Params, Query, Request};
+use self::response::Response;
+use self::router::Router;
+use self::routes::Endpoint;
+use crate::crypto::token::TokenCache;
+use crate::domain::Context;
+use crate::model::time::now_ms;
+
+/// What a request may bring.
+#[derive(Clone)]
+pub struct Limits {
+    pub body_bytes_max: u64,
+    /// One table for all cores; `None` switches rate limits off.
+    pub rates: Option<Arc<RateLimits>>,
+}
+
+/// What to do with a request of which only the head is known.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Admission {
+    ReadBody { bytes_max: u64 },
+    Respond(Response),
+}
+
+/// The HTTP API of one core.
+pub struct Api {
+    ctx: Rc<Context>,
+    guard: Guard,
+    router: Router<Endpoint>,
+    limits: Limits,
+}
+
+impl Api {
+    pub fn new(ctx: Rc<Context>, tokens: Rc<RefCell<TokenCache>>, limits: Limits) -> Rc<Self> {
+        let guard = Guard::new(Rc::clone(&ctx.tokens), tokens);
+        Rc::new(Self { ctx, guard, router: routes::router(), limits })
+    }
+
+    /// Whether to read the body. A malformed body counts before anything else, so nothing is refused here yet.
+    pub fn admit(&self, _head: &RequestHead) -> Admission {
+        Admission::ReadBody { bytes_max: self.limits.body_bytes_max }
+    }
+
+    /// The answer to a body that is larger than it may be.
+    pub fn refuse_large_body(&self, head: &RequestHead) -> Response {
+        let mut response = Error::TooLarge.into_response();
+        cors::allow_every_origin(&mut response);
+        let found = self.router.find(head.method(), uri::split(head.target()).path);
+        let label = found.ok().flatten().map_or(UNKNOWN_ROUTE, |found| found.template);
+        self.ctx.metrics.http(head.method().as_str(), label, response.status, 0.0);
+        response
+    }
+
+    /// Answers a complete request.
+    pub fn handle(
+        self: &Rc<Self>,
+        head: RequestHead,
+        body: Vec<u8>,
+        peer: IpAddr,
+    ) -> Pin<Box<dyn Future<Output = Response>>> {
+        let begun = Instant::now();
+        let method = head.method().as_str();
+        let begin = match self.begin(head, body, peer) {
+            Ok(begin) => begin,
+            // O-43: the only answer of the router without the CORS field; not counted either.
+            Err(undecodable) => return Box::pin(std::future::ready(undecodable.into_response())),
+        };
+        let metrics = Arc::clone(&self.ctx.metrics);
+        Box::pin(async move {
+            let outcome = match begin.answer {
+                Ok(answer) => answer.await,
+                Err(error) => Err(error),
+            };
+            let mut response = outcome.unwrap_or_else(Error::into_response);
+            cors::allow_every_origin(&mut response);
+            if let Some(standing) = begin.standing {
+                standing.tell(&mut response);
+            }
+            metrics.http(method, begin.label, response.status, begun.elapsed().as_secs_f64());
+            response
+        })
+    }
+
+    /// Routes a request and starts its handler. The error is an undecodable path.
+    fn begin(&self, head: RequestHead, bytes: Vec<u8>, peer: IpAddr) -> Result<Begun, Error> {
+        if head.method() == Method::Options {
+            return Ok(Begun::refused("*", Error::Answer(cors::preflight(&head))));
+        }
+        let target = uri::split(head.target());
+        let found = self.router.find(head.method(), target.path);
+        let Some(found) = found.map_err(|_| Error::BadUrl(head.target().to_string()))? else {
+            let error = match body::read(&head, bytes) {
+                Err(error @ (Error::MalformedJson(_) | Error::NotUtf8)) => error,
+                _ => Error::NoRoute(head.target().to_string(), head.method().as_str()),
+            };
+            return Ok(Begun::refused(UNKNOWN_ROUTE, error));
+        };
+        let rates = self.limits.rates.as_ref().zip(found.route.limit);
+        let standing = rates.map(|(rates, limit)| rates.count(found.template, limit, &head, peer, now_ms()));
+        let (label, endpoint) = (found.template, found.route);
+        let query = uri::query(target.query).map(|(name, value)| (name.into_owned(), value.into_owned()));
+        let query = Query(query.collect());
+        let start = || {
+            if let Some(refusal) = standing.and_then(Standing::refusal) {
+                return Err(Error::Answer(refusal));
+            }
+            let body = body::read(&head, bytes)?;
+            let request = Request { query, params: Params(found.params), body, peer, head };
+            (endpoint.handler)(&self.ctx, &self.guard, &request)
+        };
+        Ok(Begun { label, standing, answer: start() })
+    }
+}
+
+/// A request on its way to its answer.
+struct Begun {
+    /// The route in metrics.
+    label: &'static str,
+    standing: Option<Standing>,
+    answer: Result<routes::Answer, Error>,
+}
+
+impl Begun {
+    fn refused(label: &'static str, error: Error) -> Self {
+        Self { label, standing: None, answer: Err(error) }
+    }
+}
+
+/// Label of unknown paths in metrics. The reference server uses the path itself, without bound (C-6 of
+/// `spec/configuration.md`).
+const UNKNOWN_ROUTE: &str = "unknown";

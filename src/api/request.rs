@@ -1,0 +1,77 @@
+//! A request as handlers see it: routed, its body read, its query split (`spec/http.md` §2, §4).
+
+use std::net::IpAddr;
+
+use protocol::http::head::RequestHead;
+
+use crate::config::network::Network;
+
+/// A complete request to a known route.
+pub struct Request {
+    pub head: RequestHead,
+    pub params: Params,
+    pub query: Query,
+    pub body: Body,
+    pub peer: IpAddr,
+}
+
+impl Request {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.header(name)
+    }
+
+    /// The bytes of a JSON body as they arrived; nothing if there were none or they were not announced as JSON.
+    pub fn json_bytes(&self) -> Option<&[u8]> {
+        match &self.body {
+            Body::Json(text) => Some(text.as_bytes()),
+            Body::Absent | Body::Empty | Body::Text(_) => None,
+        }
+    }
+}
+
+/// The client's address: the peer, or what proxies that are trusted say about theirs, read from the nearest one on.
+pub fn client_address(head: &RequestHead, peer: IpAddr, trusted_proxies: &[Network]) -> IpAddr {
+    let is_trusted = |address: IpAddr| trusted_proxies.iter().any(|network| network.contains(address));
+    let mut client = peer;
+    let mut forwarded: Vec<&str> =
+        head.header_all("x-forwarded-for").flat_map(|value| value.split(',')).map(str::trim).collect();
+    while is_trusted(client)
+        && let Some(Ok(next)) = forwarded.pop().map(str::parse)
+    {
+        client = next;
+    }
+    client
+}
+
+/// The body of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// None at all: validation sees `null`.
+    Absent,
+    /// Announced as JSON, but nothing or only white space: validation sees `{}`.
+    Empty,
+    /// A JSON text: exactly one value, valid, of bounded depth.
+    Json(String),
+    /// `text/plain`: validation sees a string.
+    Text(String),
+}
+
+/// Decoded path parameters, by their names in the template.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Params(pub Vec<(&'static str, String)>);
+
+impl Params {
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Decoded query parameters, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Query(pub Vec<(String, String)>);
+
+impl Query {
+    pub fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}

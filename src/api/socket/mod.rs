@@ -1,0 +1,167 @@
+//! The socket door: admission of connections and the events that clients send (`spec/realtime.md` §1, §6–§8).
+//!
+//! Owns: what an event's arguments and acknowledgement look like. Never: rules (`domain`), delivery (`realtime`).
+//! Events are taken in order of arrival. What needs the database runs as a task of its own, so that a slow event does
+//! not hold up the next one; only `message` events of one connection wait for each other ([`serial`]).
+
+pub mod data;
+pub mod messages;
+pub mod serial;
+pub mod sessions;
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+
+use self::data::{Data, truthy};
+use self::serial::Serial;
+use crate::crypto::token::TokenCache;
+use crate::domain::Context;
+use crate::model::ids::{AccountId, MachineId, SessionId, SocketId};
+use crate::observe::metrics::Counter;
+use crate::realtime::application::{Admission, Application, Caller, Incoming};
+use crate::realtime::event::{Audience, Ephemeral, Event, Publish};
+use crate::realtime::home::Class;
+use crate::realtime::hub::Hub;
+use crate::runtime::slab::Key;
+
+/// The door of one core.
+pub struct Door {
+    this: Weak<Self>,
+    pub(super) ctx: Rc<Context>,
+    pub(super) hub: Rc<Hub>,
+    pub(super) tokens: Rc<RefCell<TokenCache>>,
+    pub(super) serial: Serial,
+    /// Tasks of events under way.
+    running: Cell<usize>,
+}
+
+/// Where an answer goes: one acknowledgement, sent at most once, or nowhere.
+pub struct Ack {
+    hub: Rc<Hub>,
+    key: Key,
+    socket: SocketId,
+    id: Option<u64>,
+}
+
+impl Ack {
+    /// Sends `argument`, a JSON text. If the connection has gone the answer is dropped; effects remain.
+    pub fn send(self, argument: &str) {
+        if self.hub.is_connected(self.key, self.socket) {
+            self.hub.acknowledge(self.key, self.id, argument);
+        }
+    }
+}
+
+/// Who sent an event, for a task that outlives it.
+#[derive(Clone)]
+pub struct Sender {
+    pub key: Key,
+    pub socket: SocketId,
+    pub account: AccountId,
+}
+
+impl Door {
+    pub fn new(ctx: Rc<Context>, hub: Rc<Hub>, tokens: Rc<RefCell<TokenCache>>) -> Rc<Self> {
+        Rc::new_cyclic(|this| Self { this: this.clone(), ctx, hub, tokens, serial: Serial::default(), running: Cell::new(0) })
+    }
+
+    /// Whether everything that events have asked for is done.
+    pub fn is_idle(&self) -> bool {
+        self.serial.is_empty() && self.running.get() == 0
+    }
+
+    /// Runs what an event asks for as a task of its own; shutdown waits for it.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        let door = self.me();
+        door.running.set(door.running.get() + 1);
+        monoio::spawn(async move {
+            task.await;
+            door.running.set(door.running.get() - 1);
+        });
+    }
+
+    pub(super) fn me(&self) -> Rc<Self> {
+        self.this.upgrade().expect("the door is alive while one of its methods runs")
+    }
+
+    pub(super) fn ack(&self, caller: &Caller<'_>, incoming: &Incoming<'_>) -> Ack {
+        Ack { hub: Rc::clone(&self.hub), key: caller.key, socket: caller.socket, id: incoming.ack }
+    }
+
+    fn machine_activity(&self, account: &AccountId, machine: &MachineId, active: bool) {
+        let mut body = Vec::with_capacity(96);
+        body.extend_from_slice(br#"{"type":"machine-activity","id":"#);
+        protocol::json::write_string(&mut body, machine.as_str());
+        let now = crate::model::time::now_ms();
+        body.extend_from_slice(format!(r#","active":{active},"activeAt":{now}}}"#).as_bytes());
+        let body = String::from_utf8(body).expect("written as UTF-8");
+        self.hub.publish(Event::Ephemeral(Ephemeral { account: account.clone(), audience: Audience::UserScoped, body }));
+    }
+}
+
+impl Application for Door {
+    fn admit(&self, auth: Option<&str>) -> Result<Admission, &'static str> {
+        let auth = Data::new(auth);
+        let Some(token) = auth.member("token").filter(|raw| truthy(raw)) else {
+            return Err("Missing authentication token");
+        };
+        let client_type = auth.member("clientType").filter(|raw| truthy(raw)).and_then(data::text);
+        let present = |name| auth.member(name).filter(|raw| truthy(raw)).map(data::textual);
+        let class = match client_type.as_deref() {
+            Some("session-scoped") => match present("sessionId") {
+                Some(id) => Class::Session(SessionId::from(id)),
+                None => return Err("Session ID required for session-scoped clients"),
+            },
+            Some("machine-scoped") => match present("machineId") {
+                Some(id) => Class::Machine(MachineId::from(id)),
+                None => return Err("Machine ID required for machine-scoped clients"),
+            },
+            Some("user-scoped") => Class::User,
+            // A `clientType` that is present but no text is "any other value".
+            None if auth.member("clientType").is_none_or(|raw| !truthy(raw)) => Class::User,
+            _ => Class::Other,
+        };
+        let account = data::text(token).and_then(|token| {
+            self.tokens.borrow_mut().verify(&self.ctx.tokens, &token, crate::model::time::now_ms())
+        });
+        match account {
+            Some(account) => Ok(Admission { account, class }),
+            None => Err("Invalid authentication token"),
+        }
+    }
+
+    fn joined(&self, caller: &Caller<'_>, class: &Class) {
+        self.ctx.metrics.connected(kind(class));
+        if let Class::Machine(machine) = class {
+            self.machine_activity(caller.account, machine, true);
+        }
+    }
+
+    fn left(&self, caller: &Caller<'_>, class: &Class) {
+        self.ctx.metrics.inc(Counter::WebsocketEvent("disconnect"));
+        self.ctx.metrics.disconnected(kind(class));
+        if let Class::Machine(machine) = class {
+            self.machine_activity(caller.account, machine, false);
+        }
+    }
+
+    fn event(&self, caller: &Caller<'_>, incoming: &Incoming<'_>) {
+        match incoming.name {
+            "message" => self.message(caller, incoming),
+            "update-metadata" => self.update_metadata(caller, incoming),
+            "update-state" => self.update_state(caller, incoming),
+            "ping" => self.ack(caller, incoming).send("{}"),
+            // Unknown events are ignored, without an answer (`spec/realtime.md` §6).
+            _ => {}
+        }
+    }
+}
+
+/// Label of the connection gauge; the class *other* counts as user-scoped.
+fn kind(class: &Class) -> &'static str {
+    match class {
+        Class::User | Class::Other => "user-scoped",
+        Class::Session(_) => "session-scoped",
+        Class::Machine(_) => "machine-scoped",
+    }
+}

@@ -1,0 +1,177 @@
+//! The one list of what starts, in order; the way back in named phases.
+//!
+//! Owns: the order of start and end, the signals, the joints between layers. It alone sees the whole configuration;
+//! everybody else gets their part.
+//!
+//! Start: signals → io driver → keys and database side by side → listeners → cores. End, on SIGTERM or SIGINT: *drain*
+//! (accept nothing, close sessions so that clients reconnect, let requests and events finish), then *leave*. Whatever is
+//! not done when the time is up is left behind; what was acknowledged is on disk by then.
+
+mod core;
+mod database;
+mod error;
+mod service;
+mod settings;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use self::core::{Part, Report};
+use self::database::Database;
+pub use self::error::Error;
+use crate::config::Config;
+use crate::crypto::token::Tokens;
+use crate::net::listener;
+use crate::observe::metrics::CoreMetrics;
+use crate::realtime::message::{Message, Stop};
+use crate::runtime::cores::{self, CoreId};
+use crate::runtime::mailbox::{Mailbox, mailbox};
+
+/// Runs the server until a signal ends it.
+#[allow(clippy::disallowed_methods, reason = "how long the start took, for the log")]
+pub fn run(config: Config) -> Result<(), Error> {
+    let began = Instant::now();
+    // Caught before anything else: a signal that arrives during the start ends the process in an orderly way, too.
+    let signals = Signals::new([SIGTERM, SIGINT]).map_err(Error::Signals)?;
+    let (driver, refused) = cores::choose(settings::driver_choice(config.listen.io_driver)).map_err(Error::IoDriver)?;
+    if let Some(reason) = refused {
+        log::warn!("io_uring is not available ({reason}): using epoll; HAPPIER_IO_DRIVER chooses");
+    }
+    let secret = config.master_secret()?;
+    // Deriving the key takes longer than everything else together, so it runs beside it.
+    let deriving = {
+        let secret = secret.clone();
+        cores::background("derive", move || Tokens::derive(secret.expose())).map_err(Error::Cores)?
+    };
+    let database = Database::open(&config)?;
+
+    let address = SocketAddr::new(config.listen.address, config.listen.port);
+    let first = listen(address)?;
+    let address = first.local_addr().map_err(|error| Error::Listen { address, error })?;
+    let mut metrics_listener = match config.metrics {
+        Some(metrics) => {
+            let address = SocketAddr::new(metrics.address, metrics.port);
+            Some(listener::bind_alone(address).map_err(|error| Error::ListenMetrics { address, error })?)
+        }
+        None => None,
+    };
+    let mut listeners = vec![first];
+    for _ in 1..config.listen.cores {
+        listeners.push(listener::bind(address).map_err(|error| Error::Listen { address, error })?);
+    }
+
+    let count = config.listen.cores;
+    let (mailboxes, inboxes): (Vec<_>, Vec<_>) =
+        (0..count).map(|_| mailbox::<Message>()).collect::<Result<Vec<_>, _>>().map_err(Error::Cores)?.into_iter().unzip();
+    let mailboxes: Arc<[Arc<Mailbox<Message>>]> = mailboxes.into();
+    let metrics: Arc<[Arc<CoreMetrics>]> = (0..count).map(|_| Arc::new(CoreMetrics::default())).collect();
+    let settings = Arc::new(settings::domain(&config, &secret, address.port()));
+    let limits = settings::api_limits(&config);
+    let tokens = deriving.join().map_err(|_| Error::Keys)?;
+    let config = Arc::new(config);
+
+    let (reports, received) = channel();
+    let mut threads = Vec::new();
+    for (index, (inbox, listener)) in (0u16..).zip(inboxes.into_iter().zip(listeners)) {
+        let part = Part {
+            core: CoreId(index),
+            config: Arc::clone(&config),
+            settings: Arc::clone(&settings),
+            limits: limits.clone(),
+            tokens: tokens.clone(),
+            database: database.clone(),
+            listener,
+            metrics_listener: metrics_listener.take(),
+            inbox,
+            mailboxes: Arc::clone(&mailboxes),
+            metrics: Arc::clone(&metrics),
+            reports: reports.clone(),
+        };
+        threads.push(cores::spawn(CoreId(index), driver, move || core::main(part)).map_err(Error::Cores)?);
+    }
+    wait_ready(&received, count)?;
+    log::info!(
+        "listening on http://{address} ({} flavor, {count} cores, {}), ready after {} ms",
+        config.flavor().name(),
+        driver.name(),
+        began.elapsed().as_millis()
+    );
+
+    let name = wait_signal(signals, reports).map_or("signal", |signal| if signal == SIGINT { "SIGINT" } else { "SIGTERM" });
+    log::info!("Received {name} signal. Exiting...");
+    stop(&mailboxes, &received, count, Duration::from_millis(config.shutdown_timeout_ms));
+    for thread in threads {
+        if thread.is_finished() {
+            let _ = thread.join();
+        }
+    }
+    log::info!("Shutting down...");
+    Ok(())
+}
+
+/// Opens the first listener of the public port, and makes sure that nobody else has it.
+fn listen(address: SocketAddr) -> Result<std::net::TcpListener, Error> {
+    listener::ensure_free(address)
+        .and_then(|()| listener::bind(address))
+        .map_err(|error| Error::Listen { address, error })
+}
+
+fn wait_ready(received: &Receiver<Report>, count: usize) -> Result<(), Error> {
+    for _ in 0..count {
+        match received.recv() {
+            Ok(Report::Failed(error)) => return Err(error),
+            Ok(_) => {}
+            Err(_) => return Err(Error::CoreEnded),
+        }
+    }
+    Ok(())
+}
+
+/// Blocks until a signal arrives. A second one, during the shutdown, ends the process at once.
+fn wait_signal(mut signals: Signals, reports: Sender<Report>) -> Option<i32> {
+    let first = signals.forever().next();
+    let watch = cores::background("signals", move || {
+        if signals.forever().next().is_some() {
+            log::warn!("a second signal: leaving at once");
+            std::process::exit(1);
+        }
+        drop(reports);
+    });
+    if let Err(error) = watch {
+        log::warn!("further signals are not watched for: {error}");
+    }
+    first
+}
+
+/// The phases of the end.
+#[allow(clippy::disallowed_methods, reason = "the time-out of the shutdown")]
+fn stop(mailboxes: &[Arc<Mailbox<Message>>], received: &Receiver<Report>, count: usize, timeout: Duration) {
+    let deadline = Instant::now() + timeout;
+    let tell = |stop| {
+        for mailbox in mailboxes {
+            let _ = mailbox.send(Message::Stop(stop));
+        }
+    };
+    let wait = |what: &str| {
+        let mut missing = count;
+        while missing > 0 {
+            match received.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(_) => missing -= 1,
+                Err(RecvTimeoutError::Timeout) => {
+                    log::warn!("{missing} cores have not {what} within HAPPIER_SHUTDOWN_TIMEOUT_MS");
+                    return;
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    };
+    tell(Stop::Drain);
+    wait("finished their requests");
+    tell(Stop::Leave);
+    wait("ended");
+}

@@ -1,0 +1,220 @@
+//! What runs on one core: its parts, its loops, its end.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use futures_channel::oneshot;
+use monoio::net::TcpListener;
+
+use super::database::Database;
+use super::error::Error;
+use super::service::{Metrics, Public};
+use super::settings;
+use crate::api::{self, Api, socket::Door};
+use crate::config::Config;
+use crate::crypto::token::{TokenCache, Tokens};
+use crate::domain::{self, Context};
+use crate::net::fd;
+use crate::net::http::Http;
+use crate::net::listener;
+use crate::net::service::Service;
+use crate::net::turn::Turn;
+use crate::observe::metrics::CoreMetrics;
+use crate::realtime::hub::Hub;
+use crate::realtime::message::{Message, Stop};
+use crate::runtime::cores::CoreId;
+use crate::runtime::mailbox::{Inbox, Mailbox};
+use crate::runtime::post::{CorePost, Job};
+use crate::runtime::race::race;
+
+/// Everything a core is given; made on the main thread.
+pub(super) struct Part {
+    pub core: CoreId,
+    pub config: Arc<Config>,
+    pub settings: Arc<domain::Settings>,
+    pub limits: api::Limits,
+    pub tokens: Tokens,
+    pub database: Database,
+    pub listener: std::net::TcpListener,
+    /// The metrics server runs on one core.
+    pub metrics_listener: Option<std::net::TcpListener>,
+    pub inbox: Inbox<Message>,
+    pub mailboxes: Arc<[Arc<Mailbox<Message>>]>,
+    pub metrics: Arc<[Arc<CoreMetrics>]>,
+    pub reports: Sender<Report>,
+}
+
+/// What a core tells the main thread.
+pub(super) enum Report {
+    Ready,
+    Failed(Error),
+    /// Nothing is left to do after [`Stop::Drain`].
+    Drained,
+    /// The loops have ended, after [`Stop::Leave`].
+    Left,
+}
+
+/// A core's mailbox as the back plane sees it.
+struct Posting(Arc<Mailbox<Message>>);
+
+impl CorePost for Posting {
+    fn post(&self, job: Job) {
+        // A core that is a million messages behind does not notice one answer more or less; its caller times out.
+        let _ = self.0.send(Message::Job(job));
+    }
+}
+
+/// Runs a core until it is told to leave.
+pub(super) async fn main(part: Part) {
+    let reports = part.reports.clone();
+    match Core::start(part) {
+        Ok((core, leave)) => {
+            let _ = reports.send(Report::Ready);
+            // Dropped only if the loops are gone, which is an end as well.
+            let _ = leave.await;
+            drop(core);
+            let _ = reports.send(Report::Left);
+        }
+        Err(error) => {
+            let _ = reports.send(Report::Failed(error));
+        }
+    }
+}
+
+struct Core {
+    hub: Rc<Hub>,
+    door: Rc<Door>,
+    http: Rc<Http<Public>>,
+    reports: Sender<Report>,
+    /// Taken by the phases of the end.
+    accepting: RefCell<Option<oneshot::Sender<()>>>,
+    leave: RefCell<Option<oneshot::Sender<()>>>,
+}
+
+impl Core {
+    fn start(part: Part) -> Result<(Rc<Self>, oneshot::Receiver<()>), Error> {
+        let Part { core, config, mailboxes, metrics, .. } = part;
+        let own_metrics = Arc::clone(&metrics[core.index()]);
+        let post: Arc<dyn CorePost> = Arc::new(Posting(Arc::clone(&mailboxes[core.index()])));
+        let db = part.database.on_core(core.index(), mailboxes.len(), post)?;
+        let turn = Turn::new();
+        let hub = Hub::new(core, Rc::clone(&turn), settings::hub(&config), mailboxes);
+        let tokens = Rc::new(RefCell::new(TokenCache::default()));
+        let ctx = Rc::new(Context {
+            db,
+            events: Rc::clone(&hub) as _,
+            tokens: Rc::new(part.tokens),
+            metrics: own_metrics,
+            settings: part.settings,
+        });
+        let api = Api::new(Rc::clone(&ctx), Rc::clone(&tokens), part.limits);
+        let door = Door::new(ctx, Rc::clone(&hub), tokens);
+        hub.set_application(Rc::clone(&door) as _);
+
+        let http = Http::new(Rc::new(Public { api, hub: Rc::clone(&hub) }), Rc::clone(&turn));
+        let (accepting, until_drain) = oneshot::channel();
+        let (leave, until_leave) = oneshot::channel();
+        spawn_accept(part.listener, Rc::clone(&http), Some(until_drain))?;
+        if let Some(listener) = part.metrics_listener {
+            // It answers to the very end: operators want to see the shutdown.
+            let metrics = Http::new(Rc::new(Metrics { cores: metrics }), Rc::clone(&turn));
+            spawn_accept(listener, metrics, None)?;
+        }
+
+        let this = Rc::new(Self {
+            hub: Rc::clone(&hub),
+            door,
+            http,
+            reports: part.reports,
+            accepting: RefCell::new(Some(accepting)),
+            leave: RefCell::new(Some(leave)),
+        });
+        {
+            let (turn, hub) = (Rc::clone(&turn), Rc::clone(&hub));
+            monoio::spawn(async move { turn.flush_loop(|marked| hub.flush(marked)).await });
+        }
+        {
+            let (turn, hub) = (Rc::clone(&turn), Rc::clone(&hub));
+            monoio::spawn(async move {
+                turn.timer_loop(|key, at| hub.timer_fired(key, at), || hub.release_overdue()).await;
+            });
+        }
+        let wake = part.inbox.wake_stream().map_err(Error::Cores)?;
+        monoio::spawn(Rc::clone(&this).inbox_loop(part.inbox, wake));
+        Ok((this, until_leave))
+    }
+
+    async fn inbox_loop(self: Rc<Self>, inbox: Inbox<Message>, wake: monoio::net::UnixStream) {
+        let mut batch = Vec::new();
+        loop {
+            if wake.readable(false).await.is_err() {
+                log::error!("a core cannot wait for its mailbox any more");
+                std::process::abort();
+            }
+            if inbox.take(&mut batch) {
+                log::error!("messages of other cores were refused: all clients of this core are disconnected");
+                self.hub.end_all();
+            }
+            for message in batch.drain(..) {
+                self.receive(message);
+            }
+        }
+    }
+
+    fn receive(self: &Rc<Self>, message: Message) {
+        match message {
+            Message::Adopt { descriptor, unread, peer } => match fd::adopt(descriptor) {
+                Ok(stream) => {
+                    monoio::spawn(Rc::clone(&self.http).serve(stream, peer, unread));
+                }
+                Err(error) => log::warn!("a connection was lost on its way between cores: {error}"),
+            },
+            Message::Move(moved) => self.hub.take_in(*moved),
+            Message::Stop(Stop::Drain) => {
+                monoio::spawn(Rc::clone(self).drain());
+            }
+            Message::Stop(Stop::Leave) => {
+                if let Some(leave) = self.leave.borrow_mut().take() {
+                    let _ = leave.send(());
+                }
+            }
+            message => self.hub.receive(message),
+        }
+    }
+
+    /// Accepts nothing more, sends clients elsewhere, and reports when everything that was begun is finished.
+    async fn drain(self: Rc<Self>) {
+        if let Some(accepting) = self.accepting.borrow_mut().take() {
+            let _ = accepting.send(());
+        }
+        self.http.closing.set(true);
+        self.hub.stop();
+        // Close frames and last answers leave in this turn; answers to them are not waited for.
+        while self.http.active.get() > 0 || !self.door.is_idle() {
+            monoio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        let _ = self.reports.send(Report::Drained);
+    }
+}
+
+/// Accepts connections until told to stop, or to the end.
+fn spawn_accept<S: Service + 'static>(
+    listener: std::net::TcpListener,
+    http: Rc<Http<S>>,
+    stop: Option<oneshot::Receiver<()>>,
+) -> Result<(), Error> {
+    let listener = TcpListener::from_std(listener).map_err(Error::Cores)?;
+    monoio::spawn(async move {
+        let accept = listener::accept_loop(listener, |stream, peer: SocketAddr| {
+            Rc::clone(&http).serve(stream, peer, Vec::new())
+        });
+        match stop {
+            Some(stop) => drop(race(accept, stop).await),
+            None => accept.await,
+        }
+    });
+    Ok(())
+}

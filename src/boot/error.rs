@@ -1,0 +1,58 @@
+//! Why the server does not start. Each names the setting to look at.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+
+use crate::{config, storage};
+
+#[derive(Debug)]
+pub enum Error {
+    Config(config::error::Error),
+    Signals(io::Error),
+    IoDriver(io::Error),
+    Keys,
+    Listen { address: SocketAddr, error: io::Error },
+    ListenMetrics { address: SocketAddr, error: io::Error },
+    Cores(io::Error),
+    CoreEnded,
+    Database(String),
+    Runtime(io::Error),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Signals(error) => write!(f, "cannot catch signals: {error}"),
+            Self::IoDriver(error) => {
+                write!(f, "HAPPIER_IO_DRIVER is uring, but io_uring is not available: {error}; expected a kernel and a seccomp profile that allow it, or HAPPIER_IO_DRIVER=auto")
+            }
+            Self::Keys => f.write_str("deriving the token keys failed"),
+            Self::Listen { address, error } => {
+                write!(f, "PORT is {}, but {address} cannot be listened on: {error}; expected a free port", address.port())
+            }
+            Self::ListenMetrics { address, error } => {
+                write!(f, "METRICS_PORT is {}, but {address} cannot be listened on: {error}; expected a free port, or METRICS_ENABLED=false", address.port())
+            }
+            Self::Cores(error) => write!(f, "cannot start the core threads: {error}"),
+            Self::CoreEnded => f.write_str("a core thread ended while starting; the log says why"),
+            Self::Database(text) => f.write_str(text),
+            Self::Runtime(error) => write!(f, "cannot start a runtime for the migrations: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<config::error::Error> for Error {
+    fn from(error: config::error::Error) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl From<storage::Error> for Error {
+    fn from(error: storage::Error) -> Self {
+        Self::Database(error.to_string())
+    }
+}

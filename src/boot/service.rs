@@ -1,0 +1,124 @@
+//! What a connection calls: the realtime endpoint for targets below its prefix, the HTTP API for the rest; and the
+//! metrics server, which is a service of its own.
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use protocol::http::head::RequestHead;
+
+use crate::api::{self, Api};
+use crate::net::service::{Admission, Answer, BodyRefusal, Incoming, Liveness, Outcome, Response, Service};
+use crate::observe::metrics::{self, CoreMetrics};
+use crate::realtime::endpoint::PREFIX;
+use crate::realtime::hub::Hub;
+use crate::realtime::message::Message;
+use crate::runtime::cores::CoreId;
+
+/// The public port of one core.
+pub(super) struct Public {
+    pub api: Rc<Api>,
+    pub hub: Rc<Hub>,
+}
+
+impl Service for Public {
+    fn admit(&self, head: &RequestHead) -> Admission {
+        if head.target().starts_with(PREFIX) {
+            return self.hub.admit_request(head);
+        }
+        match self.api.admit(head) {
+            api::Admission::ReadBody { bytes_max } => Admission::Body { bytes_max, ticket: None },
+            api::Admission::Respond(response) => Admission::Respond(outgoing(response)),
+        }
+    }
+
+    fn refuse_body(&self, head: &RequestHead, ticket: Option<Box<dyn Any>>, refusal: BodyRefusal) -> Response {
+        if head.target().starts_with(PREFIX) {
+            return self.hub.refuse_body(ticket, refusal);
+        }
+        match refusal {
+            BodyRefusal::TooLarge => outgoing(self.api.refuse_large_body(head)),
+            BodyRefusal::Malformed => Response {
+                status: 400,
+                fields: vec![("Content-Type", Cow::Borrowed("application/json"))],
+                body: br#"{"error":"Bad Request","message":"Client Error","statusCode":400}"#.to_vec(),
+                close: true,
+            },
+        }
+    }
+
+    fn handle(self: Rc<Self>, incoming: Incoming, liveness: Liveness) -> Answer {
+        if incoming.head.target().starts_with(PREFIX) {
+            return Rc::clone(&self.hub).handle_request(incoming, liveness);
+        }
+        let answer = self.api.handle(incoming.head, incoming.body, incoming.peer.ip());
+        Box::pin(async move { Outcome::Respond(outgoing(answer.await)) })
+    }
+
+    fn hand_off(&self, to: CoreId, descriptor: OwnedFd, unread: Vec<u8>, peer: SocketAddr) {
+        self.hub.post(to, Message::Adopt { descriptor, unread, peer });
+    }
+}
+
+fn outgoing(response: api::response::Response) -> Response {
+    let mut fields = response.headers;
+    if let Some(content_type) = response.content_type {
+        fields.push(("Content-Type", Cow::Borrowed(content_type)));
+    }
+    Response { status: response.status, fields, body: response.body, close: response.close }
+}
+
+/// The metrics port (`spec/configuration.md` §9).
+pub(super) struct Metrics {
+    pub cores: Arc<[Arc<CoreMetrics>]>,
+}
+
+impl Service for Metrics {
+    fn admit(&self, _head: &RequestHead) -> Admission {
+        Admission::Body { bytes_max: 0, ticket: None }
+    }
+
+    fn refuse_body(&self, head: &RequestHead, _ticket: Option<Box<dyn Any>>, _refusal: BodyRefusal) -> Response {
+        not_found(head)
+    }
+
+    fn handle(self: Rc<Self>, incoming: Incoming, _liveness: Liveness) -> Answer {
+        let path = incoming.head.target().split('?').next().unwrap_or_default();
+        let is_read = matches!(incoming.head.method().as_str(), "GET" | "HEAD");
+        let response = match path {
+            "/metrics" if is_read => Response {
+                status: 200,
+                fields: vec![("Content-Type", Cow::Borrowed("text/plain; version=0.0.4; charset=utf-8"))],
+                body: metrics::render(&self.cores).into_bytes(),
+                close: false,
+            },
+            "/health" if is_read => {
+                let now = u64::try_from(crate::model::time::now_ms()).unwrap_or(0);
+                let now = protocol::http::date::format_iso(now);
+                json(200, format!(r#"{{"status":"ok","timestamp":"{}"}}"#, now.escape_ascii()))
+            }
+            _ => not_found(&incoming.head),
+        };
+        Box::pin(std::future::ready(Outcome::Respond(response)))
+    }
+
+    fn hand_off(&self, _to: CoreId, _descriptor: OwnedFd, _unread: Vec<u8>, _peer: SocketAddr) {
+        unreachable!("the metrics server never asks for it")
+    }
+}
+
+fn json(status: u16, body: String) -> Response {
+    let fields = vec![("Content-Type", Cow::Borrowed("application/json; charset=utf-8"))];
+    Response { status, fields, body: body.into_bytes(), close: false }
+}
+
+fn not_found(head: &RequestHead) -> Response {
+    let mut message = Vec::new();
+    let route = format!("Route {}:{} not found", head.method().as_str(), head.target());
+    protocol::json::write_string(&mut message, &route);
+    let message = String::from_utf8_lossy(&message);
+    json(404, format!(r#"{{"message":{message},"error":"Not Found","statusCode":404}}"#))
+}

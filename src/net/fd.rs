@@ -1,0 +1,99 @@
+//! Plain reads and writes on descriptors that the runtime owns.
+//!
+//! A socket that is mostly idle waits for readiness and is then read at once into a buffer lent for that one read;
+//! measured against parked reads in `perf/results/`. So reads and writes here never wait: the runtime does.
+
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use monoio::net::TcpStream;
+use rustix::net::{RecvFlags, SendFlags};
+
+/// What a read that does not wait found.
+#[derive(Debug)]
+pub enum Received {
+    Bytes(usize),
+    /// The peer will send nothing more.
+    End,
+    /// Nothing there now.
+    Empty,
+}
+
+#[allow(unsafe_code)]
+pub fn borrow(stream: &TcpStream) -> BorrowedFd<'_> {
+    // SAFETY: the stream owns the descriptor and the result borrows the stream, so it cannot be closed meanwhile.
+    unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) }
+}
+
+/// Reads what is there into `buffer`.
+pub fn receive(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<Received> {
+    match rustix::net::recv(borrow(stream), buffer, RecvFlags::DONTWAIT) {
+        Ok((0, _)) => Ok(Received::End),
+        Ok((n, _)) => Ok(Received::Bytes(n)),
+        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(Received::Empty),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether the peer has gone or will send nothing more, without taking any bytes.
+pub fn ended(stream: &TcpStream) -> bool {
+    let mut byte = [0u8; 1];
+    match rustix::net::recv(borrow(stream), &mut byte, RecvFlags::DONTWAIT | RecvFlags::PEEK) {
+        Ok((n, _)) => n == 0,
+        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => false,
+        Err(_) => true,
+    }
+}
+
+/// Writes what the kernel takes now; 0 if it takes nothing.
+pub fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    match rustix::net::send(borrow(stream), bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+        Ok(n) => Ok(n),
+        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(0),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The same for several pieces at once.
+pub fn send_vectored(stream: &TcpStream, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    match rustix::net::sendmsg(borrow(stream), pieces, &mut rustix::net::SendAncillaryBuffer::default(), flags) {
+        Ok(n) => Ok(n),
+        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(0),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Ends both directions; whoever waits for the stream wakes up and sees its end.
+pub fn shutdown(stream: &TcpStream, how: Shutdown) {
+    let how = match how {
+        Shutdown::Read => rustix::net::Shutdown::Read,
+        Shutdown::Write => rustix::net::Shutdown::Write,
+        Shutdown::Both => rustix::net::Shutdown::Both,
+    };
+    // Fails only if the connection is gone already.
+    let _ = rustix::net::shutdown(borrow(stream), how);
+}
+
+/// A second descriptor of the same socket, free to leave this core. The runtime's own stays behind and is closed with
+/// its last operation, which is why it cannot simply be taken out.
+pub fn duplicate(stream: &TcpStream) -> io::Result<OwnedFd> {
+    Ok(rustix::io::fcntl_dupfd_cloexec(borrow(stream), 3)?)
+}
+
+/// Takes over a descriptor that came from another core.
+pub fn adopt(descriptor: OwnedFd) -> io::Result<TcpStream> {
+    TcpStream::from_std(std::net::TcpStream::from(descriptor))
+}
+
+/// Writes all of `bytes`, waiting as long as the peer needs.
+pub async fn send_all(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match send(stream, bytes)? {
+            0 => stream.writable(false).await?,
+            n => bytes = &bytes[n..],
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,310 @@
+//! One HTTP connection: requests in, answers out, in order (`spec/http.md` §1, `spec/socketio.md` §2).
+//!
+//! A connection that waits for its next request holds no buffer. Requests are answered strictly one after the other;
+//! what the client pipelines stays in the kernel until its turn.
+//! Limits: head bytes and fields (431), body bytes (413), 60 s for a head (408), 72 s idle.
+
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::rc::Rc;
+
+use monoio::net::TcpStream;
+use protocol::http::body::{BodyDecoder, Error as BodyError};
+use protocol::http::encode::{self, ResponseHead};
+use protocol::http::head::{HeadParser, RequestHead};
+use protocol::http::{Error as HeadError, Expectation, Framing, Limits, Method};
+
+use super::fd::{self, Received};
+use super::service::{Admission, BodyRefusal, Incoming, Liveness, Outcome, Response, Service};
+use super::turn::Turn;
+use crate::runtime::race::{Either, race};
+
+const HEAD_TIMEOUT_MS: u64 = 60_000;
+const IDLE_TIMEOUT_MS: u64 = 72_000;
+
+/// What the connections of a core share.
+pub struct Http<S> {
+    pub service: Rc<S>,
+    pub turn: Rc<Turn>,
+    pub limits: Limits,
+    /// Set at shutdown: connections close after their current answer.
+    pub closing: Cell<bool>,
+    /// Requests being handled now; shutdown waits for them.
+    pub active: Cell<usize>,
+}
+
+/// Why a connection ended before its next request.
+enum Stop {
+    Gone,
+    Timeout,
+    Head(HeadError),
+}
+
+impl From<io::Error> for Stop {
+    fn from(_: io::Error) -> Self {
+        Self::Gone
+    }
+}
+
+impl<S: Service + 'static> Http<S> {
+    pub fn new(service: Rc<S>, turn: Rc<Turn>) -> Rc<Self> {
+        let limits = Limits::default();
+        Rc::new(Self { service, turn, limits, closing: Cell::new(false), active: Cell::new(0) })
+    }
+
+    /// Serves a connection to its end. `unread` is what another core has read already.
+    pub async fn serve(self: Rc<Self>, stream: TcpStream, peer: SocketAddr, unread: Vec<u8>) {
+        let mut connection = Connection { http: self, stream: Rc::new(stream), peer, input: unread };
+        // An error here means that the client is gone: there is nobody to tell.
+        let _ = connection.run().await;
+    }
+}
+
+struct Connection<S> {
+    http: Rc<Http<S>>,
+    stream: Rc<TcpStream>,
+    peer: SocketAddr,
+    /// Received and not yet used. Empty and without capacity while idle.
+    input: Vec<u8>,
+}
+
+impl<S: Service + 'static> Connection<S> {
+    async fn run(&mut self) -> io::Result<()> {
+        loop {
+            let (head, head_bytes) = match self.next_head().await {
+                Ok(found) => found,
+                Err(Stop::Gone) => return Ok(()),
+                Err(Stop::Timeout) => return self.refuse_late().await,
+                Err(Stop::Head(error)) => return self.refuse_head(error).await,
+            };
+            let keep = head.keep_alive() && !self.http.closing.get();
+            if self.http.closing.get() {
+                let body = br#"{"error":"Service Unavailable","message":"Service Unavailable","statusCode":503}"#;
+                let response = Response {
+                    status: 503,
+                    fields: vec![("Content-Type", Cow::Borrowed("application/json; charset=utf-8"))],
+                    body: body.to_vec(),
+                    close: true,
+                };
+                return self.respond(&head, response, false).await.map(|_| ());
+            }
+            self.http.active.set(self.http.active.get() + 1);
+            let answered = self.request(head, head_bytes, keep).await;
+            self.http.active.set(self.http.active.get() - 1);
+            if !answered? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads one request and answers it. Returns whether the connection goes on.
+    async fn request(&mut self, head: RequestHead, head_bytes: usize, keep: bool) -> io::Result<bool> {
+        if head.expectation() == Expectation::Unsupported {
+            let response = Response { status: 417, fields: Vec::new(), body: Vec::new(), close: true };
+            return self.respond(&head, response, false).await;
+        }
+        let (bytes_max, ticket) = match self.http.service.admit(&head) {
+            Admission::Body { bytes_max, ticket } => (bytes_max, ticket),
+            Admission::Respond(response) => {
+                // The body, if there is one, was not read: the next request cannot be found behind it.
+                let keep = keep && head.framing() == Framing::None;
+                self.forget(head_bytes);
+                return self.respond(&head, response, keep).await;
+            }
+            Admission::HandOff(core) => {
+                let bytes = std::mem::take(&mut self.input);
+                self.http.service.hand_off(core, fd::duplicate(&self.stream)?, bytes, self.peer);
+                return Ok(false);
+            }
+        };
+        self.forget(head_bytes);
+        let body = match self.body(&head, bytes_max).await {
+            Ok(body) => body,
+            Err(Refused::Gone(error)) => return Err(error),
+            Err(Refused::Body(refusal)) => {
+                let response = self.http.service.refuse_body(&head, ticket, refusal);
+                self.respond(&head, response, false).await?;
+                self.linger().await;
+                return Ok(false);
+            }
+        };
+        // The answer needs to know three things of the head, which the handler consumes.
+        let shape = Shape { head_only: head.method() == Method::Head, keep };
+        let incoming = Incoming { head, body, peer: self.peer, ticket };
+        let liveness = Liveness { stream: Rc::clone(&self.stream) };
+        match Rc::clone(&self.http.service).handle(incoming, liveness).await {
+            Outcome::Respond(response) => self.write(response, shape).await,
+            Outcome::Raw(bytes) => {
+                fd::send_all(&self.stream, &bytes).await?;
+                self.linger().await;
+                Ok(false)
+            }
+            Outcome::Drop => Ok(false),
+            Outcome::Upgrade { response, attach } => {
+                fd::send_all(&self.stream, &response).await?;
+                let stream = fd::adopt(fd::duplicate(&self.stream)?)?;
+                attach(stream, std::mem::take(&mut self.input));
+                Ok(false)
+            }
+        }
+    }
+
+    /// Drops the bytes of the head, which stay until it is clear that the request is answered here.
+    fn forget(&mut self, head_bytes: usize) {
+        self.input.drain(..head_bytes);
+        if self.input.is_empty() {
+            self.input = Vec::new();
+        }
+    }
+
+    /// The next head and how many bytes of the input it takes.
+    async fn next_head(&mut self) -> Result<(RequestHead, usize), Stop> {
+        let mut parser = HeadParser::default();
+        loop {
+            if !self.input.is_empty()
+                && let Some(found) = parser.parse(&self.input, &self.http.limits).map_err(Stop::Head)?
+            {
+                return Ok(found);
+            }
+            let timeout_ms = if self.input.is_empty() { IDLE_TIMEOUT_MS } else { HEAD_TIMEOUT_MS };
+            let waited = self.fill(Some(timeout_ms)).await?;
+            if !waited {
+                return Err(if self.input.is_empty() { Stop::Gone } else { Stop::Timeout });
+            }
+        }
+    }
+
+    /// Waits for bytes and appends them. `Ok(false)` is a time-out, an error the end of the connection.
+    async fn fill(&mut self, timeout_ms: Option<u64>) -> io::Result<bool> {
+        loop {
+            match timeout_ms {
+                Some(ms) => match race(self.stream.readable(false), self.http.turn.sleep(ms)).await {
+                    Either::First(ready) => ready?,
+                    Either::Second(()) => return Ok(false),
+                },
+                None => self.stream.readable(false).await?,
+            }
+            let mut buffer = self.http.turn.read_buffer.borrow_mut();
+            match fd::receive(&self.stream, &mut buffer)? {
+                Received::Bytes(n) => {
+                    self.input.extend_from_slice(&buffer[..n]);
+                    return Ok(true);
+                }
+                Received::End => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Received::Empty => {}
+            }
+        }
+    }
+
+    async fn body(&mut self, head: &RequestHead, bytes_max: u64) -> Result<Vec<u8>, Refused> {
+        let mut decoder = BodyDecoder::new(head.framing(), bytes_max)?;
+        let mut body = Vec::new();
+        if head.expect_continue() && self.input.is_empty() {
+            fd::send_all(&self.stream, b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+        }
+        loop {
+            let progress = decoder.decode(&self.input, &mut body)?;
+            self.input.drain(..progress.consumed);
+            if progress.done {
+                if self.input.is_empty() {
+                    self.input = Vec::new();
+                }
+                return Ok(body);
+            }
+            self.fill(None).await?;
+        }
+    }
+
+    async fn respond(&mut self, head: &RequestHead, response: Response, keep: bool) -> io::Result<bool> {
+        let shape = Shape { head_only: head.method() == Method::Head, keep };
+        self.write(response, shape).await
+    }
+
+    async fn write(&mut self, response: Response, shape: Shape) -> io::Result<bool> {
+        let keep = shape.keep && !response.close && !self.http.closing.get();
+        let mut bytes = Vec::with_capacity(256 + response.body.len());
+        let date = self.http.turn.date();
+        let head = ResponseHead {
+            status: response.status,
+            date: Some(&date),
+            content_length: Some(response.body.len() as u64),
+            connection: if keep { encode::Connection::KeepAlive } else { encode::Connection::Close },
+        };
+        encode::response_head(&mut bytes, &head, response.fields.iter().map(|(name, value)| (*name, value.as_ref())));
+        if !shape.head_only {
+            bytes.extend_from_slice(&response.body);
+        }
+        fd::send_all(&self.stream, &bytes).await?;
+        if !keep {
+            self.linger().await;
+        }
+        Ok(keep)
+    }
+
+    async fn refuse_head(&mut self, error: HeadError) -> io::Result<()> {
+        fd::send_all(&self.stream, encode::refusal(error)).await?;
+        self.linger().await;
+        Ok(())
+    }
+
+    /// The head did not come in time. As bare as the answers to what is no HTTP (`spec/http.md` §1).
+    async fn refuse_late(&mut self) -> io::Result<()> {
+        let body = r#"{"error":"Request Timeout","message":"Client Timeout","statusCode":408}"#;
+        let bytes = format!(
+            "HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        fd::send_all(&self.stream, bytes.as_bytes()).await?;
+        self.linger().await;
+        Ok(())
+    }
+
+    /// Closes in a way that lets the client read the answer: closing with unread input would reset the connection and
+    /// take the answer with it. Bounded, because the rest of a refused upload may be long.
+    async fn linger(&mut self) {
+        const LINGER_MS: u64 = 1_000;
+        const LINGER_BYTES_MAX: usize = 1 << 20;
+        fd::shutdown(&self.stream, Shutdown::Write);
+        let deadline = self.http.turn.sleep(LINGER_MS);
+        let drain = async {
+            let mut discarded = 0;
+            while discarded < LINGER_BYTES_MAX && self.stream.readable(false).await.is_ok() {
+                let mut buffer = self.http.turn.read_buffer.borrow_mut();
+                match fd::receive(&self.stream, &mut buffer) {
+                    Ok(Received::Bytes(n)) => discarded += n,
+                    Ok(Received::Empty) => {}
+                    Ok(Received::End) | Err(_) => return,
+                }
+            }
+        };
+        race(drain, deadline).await;
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Shape {
+    head_only: bool,
+    keep: bool,
+}
+
+enum Refused {
+    Gone(io::Error),
+    Body(BodyRefusal),
+}
+
+impl From<io::Error> for Refused {
+    fn from(error: io::Error) -> Self {
+        Self::Gone(error)
+    }
+}
+
+impl From<BodyError> for Refused {
+    fn from(error: BodyError) -> Self {
+        Self::Body(match error {
+            BodyError::TooLarge => BodyRefusal::TooLarge,
+            _ => BodyRefusal::Malformed,
+        })
+    }
+}

@@ -1,0 +1,131 @@
+//! What waits to be written to one socket.
+//!
+//! Limit: `bytes_max`. A peer that reads slower than it is written to is not buffered without end and never skipped
+//! over: at the limit the connection is given up as a whole, and the client catches up after it has reconnected.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use super::frame::Frame;
+
+/// Pieces handed to one vectored write.
+const PIECES_MAX: usize = 64;
+
+#[derive(Default)]
+pub struct Outbox {
+    frames: VecDeque<Frame>,
+    /// Bytes of the first frame that are written already.
+    written: usize,
+    bytes: usize,
+}
+
+/// The outbox is full: the peer is too slow.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Overflow;
+
+impl Outbox {
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Bytes that wait.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub fn push(&mut self, frame: Frame, bytes_max: usize) -> Result<(), Overflow> {
+        let length = frame.bytes().len();
+        // A single frame larger than the limit still goes to a peer that has read everything before it.
+        if self.bytes > 0 && self.bytes + length > bytes_max {
+            return Err(Overflow);
+        }
+        self.bytes += length;
+        self.frames.push_back(frame);
+        Ok(())
+    }
+
+    /// Hands everything to `send` in as few calls as possible, until it is empty or `send` takes less than it was given.
+    pub fn drain<E>(&mut self, mut send: impl FnMut(&[IoSlice<'_>]) -> Result<usize, E>) -> Result<(), E> {
+        while !self.frames.is_empty() {
+            let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
+            let mut offered = 0;
+            let mut count = 0;
+            for (piece, frame) in pieces.iter_mut().zip(&self.frames) {
+                let bytes = if count == 0 { &frame.bytes()[self.written..] } else { frame.bytes() };
+                *piece = IoSlice::new(bytes);
+                offered += bytes.len();
+                count += 1;
+            }
+            let taken = send(&pieces[..count])?;
+            self.consume(taken);
+            if taken < offered {
+                return Ok(());
+            }
+        }
+        // An idle socket owns no buffer.
+        self.frames = VecDeque::new();
+        Ok(())
+    }
+
+    fn consume(&mut self, mut taken: usize) {
+        self.bytes -= taken;
+        while let Some(first) = self.frames.front() {
+            let left = first.bytes().len() - self.written;
+            if taken < left {
+                self.written += taken;
+                return;
+            }
+            taken -= left;
+            self.written = 0;
+            self.frames.pop_front();
+        }
+        debug_assert_eq!(taken, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(byte: u8, length: usize) -> Frame {
+        Frame::from_bytes(&vec![byte; length])
+    }
+
+    #[test]
+    fn partial_writes_lose_and_repeat_nothing() {
+        let mut outbox = Outbox::default();
+        let mut expected = Vec::new();
+        for n in 0..200u8 {
+            let frame = frame(n, 2 + usize::from(n) % 7);
+            expected.extend_from_slice(frame.bytes());
+            outbox.push(frame, 1 << 20).unwrap();
+        }
+        let mut got = Vec::new();
+        let mut step = 1;
+        while !outbox.is_empty() {
+            step = step % 97 + 13;
+            outbox
+                .drain(|pieces| {
+                    let all: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
+                    let taken = all.len().min(step);
+                    got.extend_from_slice(&all[..taken]);
+                    Ok::<_, ()>(taken)
+                })
+                .unwrap();
+            assert_eq!(outbox.bytes(), expected.len() - got.len());
+        }
+        assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn the_limit_refuses_and_keeps_what_was_there() {
+        let mut outbox = Outbox::default();
+        outbox.push(frame(1, 60), 100).unwrap();
+        assert_eq!(outbox.push(frame(2, 41), 100), Err(Overflow));
+        outbox.push(frame(3, 40), 100).unwrap();
+        assert_eq!(outbox.bytes(), 100);
+        let mut large = Outbox::default();
+        large.push(frame(1, 500), 100).unwrap();
+        assert_eq!(large.push(frame(1, 2), 100), Err(Overflow));
+    }
+}

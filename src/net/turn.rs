@@ -1,0 +1,104 @@
+//! The turn of a core: everything that became ready is handled, then every socket that has output is written once.
+//!
+//! Whoever has something to say marks itself; the flusher is a task that queues up behind everything that is ready at
+//! that moment, so it runs when the turn's work is done. Owns: the time of the turn, the read buffer, the timer wheel.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Instant;
+
+use crate::runtime::slab::Key;
+use crate::runtime::timer::{Due, Millis, Sleep, TICK_MS, Wheel};
+
+/// Bytes lent for one read. Large enough for a burst of messages, small enough to stay in the cache.
+pub const READ_BYTES: usize = 64 * 1024;
+
+/// What the tasks of one core share. Timers and dirty marks are keys of clients.
+pub struct Turn {
+    started: Instant,
+    pub wheel: RefCell<Wheel<Key>>,
+    /// Lent for one read, never across an await.
+    pub read_buffer: RefCell<Box<[u8]>>,
+    dirty: RefCell<Vec<Key>>,
+    flusher: Cell<Option<Waker>>,
+    date: Cell<(u64, [u8; 29])>,
+}
+
+impl Turn {
+    #[allow(clippy::disallowed_methods, reason = "the one reader of the monotonic clock on a core")]
+    pub fn new() -> Rc<Self> {
+        Rc::new(Self {
+            started: Instant::now(),
+            wheel: RefCell::new(Wheel::new(0)),
+            read_buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
+            dirty: RefCell::new(Vec::new()),
+            flusher: Cell::new(None),
+            date: Cell::new((0, [b' '; 29])),
+        })
+    }
+
+    /// Milliseconds since the core started.
+    pub fn now(&self) -> Millis {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(Millis::MAX)
+    }
+
+    /// The `Date` field of this second, formatted once.
+    pub fn date(&self) -> [u8; 29] {
+        let second = u64::try_from(crate::model::time::now_ms() / 1000).unwrap_or(0);
+        let (formatted_for, text) = self.date.get();
+        if formatted_for == second {
+            return text;
+        }
+        let text = protocol::http::date::format(second);
+        self.date.set((second, text));
+        text
+    }
+
+    /// Finishes `ms` from now, up to one tick late.
+    pub fn sleep(&self, ms: u64) -> Sleep {
+        Sleep::arm(&mut self.wheel.borrow_mut(), self.now() + ms)
+    }
+
+    /// Asks for a flush of `what` at the end of this turn. The caller keeps track of what it has marked.
+    pub fn mark(&self, what: Key) {
+        self.dirty.borrow_mut().push(what);
+        if let Some(waker) = self.flusher.take() {
+            waker.wake();
+        }
+    }
+
+    /// Runs for ever: `flush` gets everything marked in a turn.
+    pub async fn flush_loop(&self, mut flush: impl FnMut(&mut Vec<Key>)) {
+        let mut batch = Vec::new();
+        loop {
+            std::future::poll_fn(|cx| {
+                if self.dirty.borrow().is_empty() {
+                    self.flusher.set(Some(cx.waker().clone()));
+                    return Poll::Pending;
+                }
+                Poll::Ready(())
+            })
+            .await;
+            std::mem::swap(&mut *self.dirty.borrow_mut(), &mut batch);
+            flush(&mut batch);
+            batch.clear();
+        }
+    }
+
+    /// Runs for ever: fires timers; tokens go to `fired` with the time they were armed for. `ticked` follows every tick.
+    pub async fn timer_loop(&self, mut fired: impl FnMut(Key, Millis), mut ticked: impl FnMut()) {
+        let mut due = Vec::new();
+        loop {
+            monoio::time::sleep(std::time::Duration::from_millis(TICK_MS)).await;
+            self.wheel.borrow_mut().fire(self.now(), &mut due);
+            for (at, entry) in due.drain(..) {
+                match entry {
+                    Due::Token(token) => fired(token, at),
+                    Due::Wake(state) => state.fire(),
+                }
+            }
+            ticked();
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! One engine.io session with everything that hangs on it.
+
+use std::rc::Rc;
+
+use protocol::engineio::session::Session;
+use protocol::engineio::sid::Sid;
+use protocol::socketio::connection::Connection;
+
+use super::application::Admission;
+use super::home::Class;
+use crate::model::ids::{AccountId, SocketId};
+use crate::net::frame::Frame;
+use crate::net::websocket::Channel;
+use crate::runtime::timer::Millis;
+
+/// Output that may wait for a polling client between two polls. As with the outbox of a websocket, a client that does
+/// not fetch it is given up as a whole.
+pub const POLLING_QUEUE_BYTES_MAX: usize = 8 << 20;
+
+/// An admitted connection.
+pub struct Socket {
+    pub id: SocketId,
+    pub account: AccountId,
+    pub class: Class,
+}
+
+/// Answers a held poll with its payload.
+pub type PollAnswer = futures_channel::oneshot::Sender<Vec<u8>>;
+
+/// Kept apart, because an idle websocket needs none of it.
+#[derive(Default)]
+pub struct Polling {
+    pub answer: Option<PollAnswer>,
+    pub candidate: Option<Rc<Channel>>,
+    /// Bytes queued for the next poll.
+    pub queued_bytes: usize,
+}
+
+pub struct Client {
+    pub engine: Session<Frame>,
+    pub socketio: Connection,
+    pub sid: Sid,
+    /// The websocket in use.
+    pub channel: Option<Rc<Channel>>,
+    pub polling: Option<Box<Polling>>,
+    pub socket: Option<Box<Socket>>,
+    /// When the timer wheel will look at this session next.
+    pub timer_at: Millis,
+    /// Only such a session may move to another core.
+    pub opened_as_websocket: bool,
+    /// Opened on another core, which keeps a tombstone for the `sid`.
+    pub moved: bool,
+    /// About to move: who it will be there.
+    pub moving: Option<Box<Admission>>,
+    /// To be ended with the turn, because it cannot take what it was sent.
+    pub doomed: bool,
+}
+
+/// What has to happen at the end of the turn after something was sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sent {
+    /// Nothing: the output leaves by itself, or waits for a poll.
+    Quiet,
+    Mark,
+}
+
+impl Sent {
+    pub fn needs_mark(self) -> bool {
+        self == Self::Mark
+    }
+}
+
+impl Client {
+    /// Queues an encoded packet.
+    pub fn send(&mut self, frame: Frame) -> Sent {
+        if self.doomed {
+            return Sent::Quiet;
+        }
+        if let (true, Some(channel)) = (self.engine.is_websocket_open(), &self.channel) {
+            return match channel.push(frame) {
+                Ok(true) => Sent::Mark,
+                Ok(false) => Sent::Quiet,
+                Err(_) => self.doom(),
+            };
+        }
+        let polling = self.polling.get_or_insert_default();
+        polling.queued_bytes += frame.packet().len();
+        if polling.queued_bytes > POLLING_QUEUE_BYTES_MAX {
+            return self.doom();
+        }
+        self.engine.send(frame);
+        // A held poll is answered with the turn, so that everything of the turn goes into one payload.
+        if polling.answer.is_some() { Sent::Mark } else { Sent::Quiet }
+    }
+
+    fn doom(&mut self) -> Sent {
+        self.doomed = true;
+        Sent::Mark
+    }
+}

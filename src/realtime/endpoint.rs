@@ -1,0 +1,333 @@
+//! The endpoint `/v1/updates/`: engine.io over HTTP requests and websockets (`spec/socketio.md` §3, §5–§7).
+//!
+//! Owns: finding the session of a request, holding polls, attaching websockets, moving sessions to their home core.
+//! Never: what packets mean (`protocol::engineio`, `protocol::socketio`), what events mean (`Application`).
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use protocol::engineio::handshake::{self, Query, Refusal};
+use protocol::engineio::session::{Session, Transport};
+use protocol::engineio::sid::{RANDOM_BYTES, Sid};
+use protocol::http::Method;
+use protocol::http::head::RequestHead;
+use protocol::websocket::handshake as upgrade;
+use protocol::websocket::message::Decoder;
+
+use super::hub::{Hub, Whereabouts};
+use super::message::{Message, Moved};
+use crate::net::fd;
+use crate::net::service::{Admission, Answer, BodyRefusal, Incoming, Liveness, Outcome, Response};
+use crate::net::websocket::{Channel, Flow, Receiver};
+use crate::runtime::cores::CoreId;
+use crate::runtime::race::{Either, race};
+use crate::runtime::slab::Key;
+
+/// Every target that begins like this belongs to the endpoint, whatever follows in the path (S-6).
+pub const PREFIX: &str = "/v1/updates/";
+
+const CORS: [(&str, Cow<'static, str>); 2] =
+    [("Access-Control-Allow-Origin", Cow::Borrowed("*")), ("Access-Control-Allow-Credentials", Cow::Borrowed("true"))];
+
+/// A POST that is being received. Dropped before its body came, it ends the session (`spec/socketio.md` §5.3).
+struct Posting {
+    hub: Rc<Hub>,
+    key: Key,
+    received: bool,
+}
+
+impl Drop for Posting {
+    fn drop(&mut self) {
+        if !self.received {
+            self.hub.post_aborted(self.key);
+        }
+    }
+}
+
+fn respond(status: u16, content_type: Option<&'static str>, body: Vec<u8>) -> Response {
+    let mut fields = CORS.to_vec();
+    if let Some(content_type) = content_type {
+        fields.insert(0, ("Content-Type", Cow::Borrowed(content_type)));
+    }
+    Response { status, fields, body, close: false }
+}
+
+fn refusal(refusal: Refusal) -> Response {
+    respond(400, Some("application/json"), refusal.json().into_bytes())
+}
+
+impl Hub {
+    /// The core whose session a request names, if it is another one.
+    fn other_core(&self, head: &RequestHead) -> Option<CoreId> {
+        let query = Query::parse(head.target());
+        let sid = Sid::parse(query.sid()?)?;
+        let core = CoreId(sid.core());
+        (core != self.core && core.index() < self.cores_len()).then_some(core)
+    }
+
+    /// What to do with a request to the endpoint.
+    pub fn admit_request(self: &Rc<Self>, head: &RequestHead) -> Admission {
+        if let Some(core) = self.other_core(head) {
+            return Admission::HandOff(core);
+        }
+        let bytes_max = u64::from(self.settings.engine.payload_bytes_max);
+        if head.method() != Method::Post || head.upgrade().is_some() {
+            return Admission::Body { bytes_max, ticket: None };
+        }
+        let query = Query::parse(head.target());
+        // Whatever else is wrong with the request, the checks of the handler say so.
+        let Ok(Target::Session(key)) = self.check(head, &query, false) else {
+            return Admission::Body { bytes_max, ticket: None };
+        };
+        if head.header("content-type") == Some("application/octet-stream") {
+            // Binary bodies belong to an older revision of the protocol (S-11).
+            self.post_aborted(key);
+            return Admission::Respond(Response { close: true, ..respond(400, None, Vec::new()) });
+        }
+        if !self.post_begun(key) {
+            return Admission::Respond(respond(400, None, Vec::new()));
+        }
+        Admission::Body { bytes_max, ticket: Some(Box::new(Posting { hub: Rc::clone(self), key, received: false })) }
+    }
+
+    pub fn refuse_body(&self, ticket: Option<Box<dyn Any>>, refusal: BodyRefusal) -> Response {
+        match refusal {
+            BodyRefusal::TooLarge => {
+                log::warn!(
+                    "a request to the realtime endpoint exceeds {} bytes (HAPPIER_SOCKET_PAYLOAD_BYTES_MAX)",
+                    self.settings.engine.payload_bytes_max
+                );
+                // The session lives on.
+                if let Some(Ok(mut posting)) = ticket.map(|ticket| ticket.downcast::<Posting>()) {
+                    posting.received = true;
+                    self.post_ended(posting.key);
+                }
+                respond(413, None, Vec::new())
+            }
+            BodyRefusal::Malformed => respond(400, None, Vec::new()),
+        }
+    }
+
+    pub fn handle_request(self: Rc<Self>, incoming: Incoming, liveness: Liveness) -> Answer {
+        Box::pin(async move {
+            let Incoming { head, body, ticket, .. } = incoming;
+            if head.upgrade().is_some() {
+                return if head.method() == Method::Options { Outcome::Drop } else { self.upgrade(&head) };
+            }
+            if head.method() == Method::Options {
+                let mut response = respond(204, None, Vec::new());
+                response.fields.extend([
+                    ("Access-Control-Allow-Methods", Cow::Borrowed("GET,POST,OPTIONS")),
+                    ("Access-Control-Allow-Headers", Cow::Borrowed("*")),
+                ]);
+                return Outcome::Respond(response);
+            }
+            Outcome::Respond(self.plain(&head, body, ticket, liveness).await)
+        })
+    }
+
+    async fn plain(
+        self: &Rc<Self>,
+        head: &RequestHead,
+        body: Vec<u8>,
+        ticket: Option<Box<dyn Any>>,
+        liveness: Liveness,
+    ) -> Response {
+        let query = Query::parse(head.target());
+        let key = match self.check(head, &query, false) {
+            Ok(Target::Session(key)) => key,
+            Ok(Target::New) => return self.open_polling(head),
+            // A plain request on a session that moved: it is a websocket.
+            Ok(Target::Moved) => return refusal(Refusal::BadRequest),
+            Err(reason) => return refusal(reason),
+        };
+        match head.method() {
+            Method::Get => self.poll(key, head, liveness).await,
+            Method::Post => {
+                if let Some(Ok(mut posting)) = ticket.map(|ticket| ticket.downcast::<Posting>()) {
+                    posting.received = true;
+                }
+                self.post_body(key, &body);
+                let mut response = respond(200, Some("text/html"), b"ok".to_vec());
+                response.fields.push(("cache-control", Cow::Borrowed("no-store")));
+                response
+            }
+            _ => respond(500, None, Vec::new()),
+        }
+    }
+
+    /// The checks of `spec/socketio.md` §3.3, in their order.
+    fn check(&self, head: &RequestHead, query: &Query, upgrade: bool) -> Result<Target, Refusal> {
+        let transport = query.transport().ok_or(Refusal::TransportUnknown)?;
+        let Some(sid) = query.sid() else {
+            query.check_open(transport, head.method() == Method::Get, upgrade)?;
+            return Ok(Target::New);
+        };
+        let key = match Sid::parse(sid).and_then(|sid| self.find(sid)) {
+            None => return Err(Refusal::SessionUnknown),
+            Some(Whereabouts::Moved) => return Ok(Target::Moved),
+            Some(Whereabouts::Here(key)) => key,
+        };
+        // A session that has expired is not there any more, even if its timer has not been looked at yet.
+        self.run_timers(key);
+        let sessions = self.sessions.borrow();
+        let client = sessions.get(key).ok_or(Refusal::SessionUnknown)?;
+        // A plain request on a websocket session would never be answered in the reference (S-15).
+        if !upgrade && (transport, client.engine.transport()) != (Transport::Polling, Transport::Polling) {
+            return Err(Refusal::BadRequest);
+        }
+        Ok(Target::Session(key))
+    }
+
+    pub(super) fn find(&self, sid: Sid) -> Option<Whereabouts> {
+        self.by_sid.borrow().get(&sid).copied()
+    }
+
+    fn new_sid(&self) -> Sid {
+        Sid::new(self.core.0, crate::crypto::random::bytes::<RANDOM_BYTES>())
+    }
+
+    // ---- polling ------------------------------------------------------------------------------------------------
+
+    fn open_polling(self: &Rc<Self>, head: &RequestHead) -> Response {
+        let sid = self.new_sid();
+        let engine = Session::open(Transport::Polling, self.turn.now(), &self.settings.engine);
+        self.insert(sid, engine, None, false);
+        let open = handshake::open_packet(&sid, Transport::Polling, &self.settings.engine);
+        poll_response(head, open.into_bytes())
+    }
+
+    async fn poll(self: &Rc<Self>, key: Key, head: &RequestHead, liveness: Liveness) -> Response {
+        let Some(answer) = self.poll_begun(key) else { return respond(400, None, Vec::new()) };
+        match race(answer, liveness.gone()).await {
+            Either::First(Ok(payload)) => poll_response(head, payload),
+            Either::First(Err(_)) => respond(400, None, Vec::new()),
+            Either::Second(()) => {
+                self.poll_dropped(key);
+                Response { close: true, ..respond(400, None, Vec::new()) }
+            }
+        }
+    }
+
+    // ---- websocket ----------------------------------------------------------------------------------------------
+
+    fn upgrade(self: Rc<Self>, head: &RequestHead) -> Outcome {
+        let query = Query::parse(head.target());
+        let target = match self.check(head, &query, true) {
+            Ok(target) => target,
+            Err(reason) => return Outcome::Raw(reason.raw_response()),
+        };
+        if query.transport() != Some(Transport::WebSocket) {
+            return Outcome::Raw(Refusal::BadRequest.raw_response());
+        }
+        let mut response = Vec::new();
+        match upgrade::check(head) {
+            Ok(accepted) => accepted.append_response(&mut response),
+            Err(refused) => {
+                refused.append_response(&mut response);
+                return Outcome::Raw(response);
+            }
+        }
+        let hub = Rc::clone(&self);
+        Outcome::Upgrade {
+            response,
+            attach: Box::new(move |stream, unread| {
+                let channel = Channel::new(stream, hub.settings.outbox_bytes_max);
+                let decoder = Decoder::new(hub.settings.engine.payload_bytes_max);
+                let key = match target {
+                    Target::New => Some(hub.open_websocket(&channel)),
+                    Target::Session(key) if hub.candidate_attached(key, &channel) => Some(key),
+                    // There is one already: accepted and closed at once (`spec/socketio.md` §7, S-16).
+                    Target::Session(_) | Target::Moved => None,
+                };
+                if key.is_none() {
+                    channel.close(None);
+                }
+                let receiver = Reader { hub: Rc::clone(&hub), key, channel: Rc::clone(&channel) };
+                monoio::spawn(channel.read_loop(decoder, receiver, Rc::clone(&hub.turn), unread));
+            }),
+        }
+    }
+
+    fn open_websocket(self: &Rc<Self>, channel: &Rc<Channel>) -> Key {
+        let sid = self.new_sid();
+        let engine = Session::open(Transport::WebSocket, self.turn.now(), &self.settings.engine);
+        let key = self.insert(sid, engine, Some(Rc::clone(channel)), false);
+        let open = handshake::open_packet(&sid, Transport::WebSocket, &self.settings.engine);
+        self.emit(key, crate::net::frame::Frame::text(|out| out.extend_from_slice(open.as_bytes())));
+        key
+    }
+
+    // ---- moving -------------------------------------------------------------------------------------------------
+
+    /// Takes in a websocket session that was opened on another core.
+    pub fn take_in(self: &Rc<Self>, moved: Moved) {
+        let Moved { descriptor, decoder, unread, sid, ping_in_ms, admission } = moved;
+        let stream = match fd::adopt(descriptor) {
+            Ok(stream) => stream,
+            Err(error) => {
+                log::warn!("a connection was lost on its way between cores: {error}");
+                return self.post(CoreId(sid.core()), Message::Forget(sid));
+            }
+        };
+        let channel = Channel::new(stream, self.settings.outbox_bytes_max);
+        let engine = Session::resume(ping_in_ms, self.turn.now());
+        let key = self.insert(sid, engine, Some(Rc::clone(&channel)), true);
+        self.connect(key, admission);
+        let receiver = Reader { hub: Rc::clone(self), key: Some(key), channel: Rc::clone(&channel) };
+        channel.flush();
+        monoio::spawn(channel.read_loop(decoder, receiver, Rc::clone(&self.turn), unread));
+    }
+}
+
+/// Which session a request is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Target {
+    New,
+    Session(Key),
+    /// A websocket session that was opened here and lives on another core now.
+    Moved,
+}
+
+struct Reader {
+    hub: Rc<Hub>,
+    /// None for a websocket that nobody wanted.
+    key: Option<Key>,
+    channel: Rc<Channel>,
+}
+
+impl Receiver for Reader {
+    fn text(&self, text: &str) -> Flow {
+        self.key.map_or(Flow::Continue, |key| self.hub.websocket_text(key, &self.channel, text))
+    }
+
+    fn binary(&self, bytes: &[u8]) {
+        if let Some(key) = self.key {
+            self.hub.websocket_binary(key, &self.channel, bytes);
+        }
+    }
+
+    fn ended(&self) {
+        if let Some(key) = self.key {
+            self.hub.websocket_ended(key, &self.channel);
+        }
+    }
+
+    fn leave(&self, descriptor: io::Result<OwnedFd>, decoder: Decoder, unread: Vec<u8>) {
+        if let Some(key) = self.key {
+            self.hub.websocket_left(key, descriptor, decoder, unread);
+        }
+    }
+}
+
+fn poll_response(head: &RequestHead, payload: Vec<u8>) -> Response {
+    let mut response = respond(200, Some("text/plain; charset=UTF-8"), payload);
+    response.fields.push(("cache-control", Cow::Borrowed("no-store")));
+    if head.header("user-agent").is_some_and(|agent| agent.contains(";MSIE") || agent.contains("Trident/")) {
+        response.fields.push(("X-XSS-Protection", Cow::Borrowed("0")));
+    }
+    response
+}

@@ -1,0 +1,51 @@
+//! What happened, and who is told: the form in which an event leaves a rule.
+//!
+//! An event is made by `domain` after its transaction has committed and handed to [`Publish`]. Its body is JSON text
+//! already; the container around an update (`id`, `seq`, `createdAt`) is written once per account when it is encoded
+//! for the wire. Implements the vocabulary of `spec/realtime.md` §2–§4.
+
+use crate::model::ids::{AccountId, MachineId, SessionId, SocketId};
+
+/// Which connections of the account are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Audience {
+    UserScoped,
+    /// Session-scoped connections bound to the session, and user-scoped ones.
+    Session(SessionId),
+    /// Machine-scoped connections bound to the machine, and user-scoped ones.
+    Machine(MachineId),
+    /// Every connection of the account, of any class.
+    All,
+}
+
+/// A durable change. `seq` is the account's cursor of that change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Update {
+    pub account: AccountId,
+    pub seq: i64,
+    pub audience: Audience,
+    /// The JSON text of `body`.
+    pub body: String,
+    /// The connection that caused the change, if it is not to hear of it.
+    pub skip: Option<SocketId>,
+}
+
+/// A transient state: it may be lost, and it has no place in the order of updates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ephemeral {
+    pub account: AccountId,
+    pub audience: Audience,
+    /// The JSON text of the whole argument.
+    pub body: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    Update(Update),
+    Ephemeral(Ephemeral),
+}
+
+/// Where events go. Never fails and never waits: delivery is the publisher's own business.
+pub trait Publish {
+    fn publish(&self, event: Event);
+}

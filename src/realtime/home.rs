@@ -1,0 +1,251 @@
+//! The home of an account: its members and the order of its updates. Pure: no clock, no sockets.
+//!
+//! Every account has one home core. All its connections are listed there, whatever core they are on, so a push to an
+//! account looks at one short list. Rooms are not stored by name: a member carries its class, and an [`Audience`] is a
+//! question asked of it. A client-chosen session id can therefore never name somebody else's room (closes R-3).
+
+use std::collections::VecDeque;
+
+use super::event::{Audience, Update};
+use crate::model::ids::{MachineId, SessionId, SocketId};
+use crate::runtime::cores::CoreId;
+use crate::runtime::slab::Key;
+use crate::runtime::timer::Millis;
+
+/// Why a connection is here (`spec/realtime.md` §2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Class {
+    User,
+    Session(SessionId),
+    Machine(MachineId),
+    /// An unknown `clientType`: hears only what goes to everybody of the account.
+    Other,
+}
+
+/// Where a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    pub core: CoreId,
+    pub key: Key,
+}
+
+/// One connection of an account.
+#[derive(Clone, Debug)]
+pub struct Member {
+    pub place: Place,
+    pub socket: SocketId,
+    pub class: Class,
+}
+
+impl Member {
+    fn hears(&self, audience: &Audience) -> bool {
+        match (audience, &self.class) {
+            (Audience::All, _) => true,
+            (Audience::UserScoped | Audience::Session(_) | Audience::Machine(_), Class::User) => true,
+            (Audience::Session(wanted), Class::Session(bound)) => wanted == bound,
+            (Audience::Machine(wanted), Class::Machine(bound)) => wanted == bound,
+            _ => false,
+        }
+    }
+}
+
+/// How long an update waits for the one before it. Its predecessor was committed earlier and is on its way from
+/// another core, unless it belongs to another replica or had no event of its own; then nobody waits for long.
+pub const GAP_WAIT_MS: u64 = 50;
+
+/// Updates held back for one account. Beyond that the oldest goes out although its predecessor is missing.
+pub const HELD_MAX: usize = 256;
+
+struct Held {
+    update: Update,
+    until: Millis,
+}
+
+/// Members and order of one account.
+#[derive(Default)]
+pub struct Home {
+    members: Vec<Member>,
+    /// Highest cursor that has gone out; 0 before the first.
+    published: i64,
+    held: VecDeque<Held>,
+}
+
+impl Home {
+    pub fn join(&mut self, member: Member) {
+        debug_assert!(self.members.iter().all(|other| other.place != member.place));
+        self.members.push(member);
+    }
+
+    pub fn leave(&mut self, place: Place) {
+        self.members.retain(|member| member.place != place);
+    }
+
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// Whether nothing would be lost by forgetting this home.
+    pub fn is_vacant(&self) -> bool {
+        self.members.is_empty() && self.held.is_empty()
+    }
+
+    /// Who gets an event.
+    pub fn recipients<'a>(
+        &'a self,
+        audience: &'a Audience,
+        skip: Option<SocketId>,
+    ) -> impl Iterator<Item = &'a Member> {
+        self.members.iter().filter(move |member| member.hears(audience) && Some(member.socket) != skip)
+    }
+
+    /// Takes an update and appends what may go out now, in the order of cursors. Returns when to call
+    /// [`Self::overdue`], if something is held back.
+    pub fn offer(&mut self, update: Update, now: Millis, out: &mut Vec<Update>) -> Option<Millis> {
+        if self.published == 0 || update.seq <= self.published + 1 {
+            self.published = self.published.max(update.seq);
+            out.push(update);
+            self.release(out);
+        } else {
+            let at = self.held.partition_point(|held| held.update.seq <= update.seq);
+            self.held.insert(at, Held { update, until: now + GAP_WAIT_MS });
+            if self.held.len() > HELD_MAX {
+                self.give_up_first(out);
+            }
+        }
+        debug_assert!(self.held.front().is_none_or(|first| first.update.seq > self.published + 1));
+        self.held.iter().map(|held| held.until).min()
+    }
+
+    /// Lets go of updates that have waited long enough.
+    pub fn overdue(&mut self, now: Millis, out: &mut Vec<Update>) -> Option<Millis> {
+        while let Some(last) = self.held.iter().rposition(|held| held.until <= now) {
+            // Everything before an overdue update goes with it: order matters more than a later deadline.
+            for _ in 0..=last {
+                self.give_up_first(out);
+                if self.held.is_empty() {
+                    break;
+                }
+            }
+        }
+        self.held.iter().map(|held| held.until).min()
+    }
+
+    fn give_up_first(&mut self, out: &mut Vec<Update>) {
+        if let Some(first) = self.held.pop_front() {
+            self.published = self.published.max(first.update.seq);
+            out.push(first.update);
+            self.release(out);
+        }
+    }
+
+    fn release(&mut self, out: &mut Vec<Update>) {
+        while let Some(first) = self.held.front() {
+            if first.update.seq > self.published + 1 {
+                return;
+            }
+            self.published = self.published.max(first.update.seq);
+            out.extend(self.held.pop_front().map(|held| held.update));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ids::AccountId;
+    use crate::runtime::slab::Slab;
+
+    fn update(seq: i64) -> Update {
+        Update {
+            account: AccountId::from("a".to_string()),
+            seq,
+            audience: Audience::All,
+            body: String::new(),
+            skip: None,
+        }
+    }
+
+    fn seqs(out: &mut Vec<Update>) -> Vec<i64> {
+        out.drain(..).map(|update| update.seq).collect()
+    }
+
+    #[test]
+    fn classes_and_audiences() {
+        let mut slab = Slab::default();
+        let session = |s: &str| SessionId::from(s.to_string());
+        let machine = |m: &str| MachineId::from(m.to_string());
+        let mut home = Home::default();
+        let mut sockets = Vec::new();
+        for class in [
+            Class::User,
+            Class::Session(session("s")),
+            Class::Session(session("s:a")),
+            Class::Machine(machine("m")),
+            Class::Other,
+        ] {
+            let socket = SocketId::random();
+            sockets.push(socket);
+            home.join(Member { place: Place { core: CoreId(0), key: slab.insert(()) }, socket, class });
+        }
+        let heard = |audience: Audience, skip: Option<SocketId>| -> Vec<usize> {
+            home.recipients(&audience, skip).map(|m| sockets.iter().position(|s| *s == m.socket).unwrap()).collect()
+        };
+        assert_eq!(heard(Audience::All, None), [0, 1, 2, 3, 4]);
+        assert_eq!(heard(Audience::UserScoped, None), [0]);
+        assert_eq!(heard(Audience::Session(session("s")), None), [0, 1]);
+        assert_eq!(heard(Audience::Machine(machine("m")), None), [0, 3]);
+        assert_eq!(heard(Audience::Session(session("s")), Some(sockets[0])), [1]);
+    }
+
+    #[test]
+    fn updates_leave_in_the_order_of_their_cursors() {
+        let mut home = Home::default();
+        let mut out = Vec::new();
+        assert_eq!(home.offer(update(7), 0, &mut out), None);
+        assert_eq!(home.offer(update(10), 1, &mut out), Some(51));
+        assert_eq!(home.offer(update(9), 2, &mut out), Some(51));
+        assert_eq!(seqs(&mut out), [7]);
+        assert_eq!(home.offer(update(8), 3, &mut out), None);
+        assert_eq!(seqs(&mut out), [8, 9, 10]);
+    }
+
+    #[test]
+    fn nobody_waits_for_ever() {
+        let mut home = Home::default();
+        let mut out = Vec::new();
+        home.offer(update(1), 0, &mut out);
+        home.offer(update(5), 0, &mut out);
+        assert_eq!(home.offer(update(3), 20, &mut out), Some(50));
+        assert_eq!(home.overdue(49, &mut out), Some(50));
+        assert_eq!(seqs(&mut out), [1]);
+        assert_eq!(home.overdue(50, &mut out), None);
+        assert_eq!(seqs(&mut out), [3, 5]);
+        home.offer(update(2), 60, &mut out);
+        assert_eq!(seqs(&mut out), [2], "late, but not lost");
+    }
+
+    #[test]
+    fn a_second_event_with_the_same_cursor_follows_the_first() {
+        let mut home = Home::default();
+        let mut out = Vec::new();
+        home.offer(update(4), 0, &mut out);
+        home.offer(update(4), 0, &mut out);
+        home.offer(update(6), 0, &mut out);
+        home.offer(update(6), 0, &mut out);
+        home.offer(update(5), 0, &mut out);
+        assert_eq!(seqs(&mut out), [4, 4, 5, 6, 6]);
+    }
+
+    #[test]
+    fn held_updates_are_bounded() {
+        let mut home = Home::default();
+        let mut out = Vec::new();
+        home.offer(update(1), 0, &mut out);
+        for seq in 0..1000 {
+            home.offer(update(3 + 2 * seq), 0, &mut out);
+            assert!(home.held.len() <= HELD_MAX);
+        }
+        assert_eq!(out.len(), 1000 + 1 - HELD_MAX);
+        assert!(out.is_sorted_by_key(|update| update.seq));
+    }
+}

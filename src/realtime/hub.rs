@@ -1,0 +1,353 @@
+//! The sessions of one core and the homes of the accounts that live on it.
+//!
+//! Owns: every engine.io session of this core, its socket, its timers; the members of the accounts at home here. All
+//! of it is core-local; other cores are reached through their mailboxes. Methods run to completion: nothing here awaits.
+//! Invariants: every session is in `sessions` and, under its `sid`, in `by_sid`; a socket is a member of its home
+//! exactly while it is in its session; nothing of a client is touched after [`Hub::end`].
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::collections::hash_map::{DefaultHasher, Entry};
+use std::hash::{Hash, Hasher};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use protocol::engineio::session::Config;
+use protocol::engineio::sid::Sid;
+
+use super::application::{Admission, Application, Caller};
+use super::client::{Client, Socket};
+use super::event::{Ephemeral, Event, Publish, Update};
+use super::home::{Home, Member, Place};
+use super::message::{Delivery, Message};
+use crate::model::ids::{AccountId, SocketId};
+use crate::net::frame::Frame;
+use crate::net::turn::Turn;
+use crate::runtime::cores::CoreId;
+use crate::runtime::mailbox::Mailbox;
+use crate::runtime::slab::{Key, Slab};
+use crate::runtime::timer::Millis;
+
+/// Settings of the realtime endpoint.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub engine: Config,
+    /// Time from the opening of a session to its first namespace.
+    pub connect_timeout_ms: u64,
+    pub outbox_bytes_max: usize,
+}
+
+/// What becomes of a `sid`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whereabouts {
+    Here(Key),
+    /// Opened here as websocket and moved to its account's home.
+    Moved,
+}
+
+pub struct Hub {
+    pub core: CoreId,
+    pub turn: Rc<Turn>,
+    pub settings: Settings,
+    mailboxes: Arc<[Arc<Mailbox<Message>>]>,
+    pub(super) application: RefCell<Option<Rc<dyn Application>>>,
+    pub(super) sessions: RefCell<Slab<Client>>,
+    pub(super) by_sid: RefCell<HashMap<Sid, Whereabouts>>,
+    homes: RefCell<HashMap<AccountId, Home>>,
+    /// Deliveries to other cores, collected until the end of the turn.
+    outgoing: RefCell<Vec<Vec<Delivery>>>,
+    /// Homes with updates held back, and until when.
+    pub(super) overdue: Cell<Option<Millis>>,
+    /// Clients given up because they do not read what they are sent.
+    pub slow_peers: Cell<u64>,
+    stopping: Cell<bool>,
+}
+
+impl Hub {
+    pub fn new(core: CoreId, turn: Rc<Turn>, settings: Settings, mailboxes: Arc<[Arc<Mailbox<Message>>]>) -> Rc<Self> {
+        let cores = mailboxes.len();
+        Rc::new(Self {
+            core,
+            turn,
+            settings,
+            mailboxes,
+            application: RefCell::new(None),
+            sessions: RefCell::default(),
+            by_sid: RefCell::default(),
+            homes: RefCell::default(),
+            outgoing: RefCell::new((0..cores).map(|_| Vec::new()).collect()),
+            overdue: Cell::new(None),
+            slow_peers: Cell::new(0),
+            stopping: Cell::new(false),
+        })
+    }
+
+    /// The application needs the hub to publish, and the hub the application to ask; so it comes second.
+    pub fn set_application(&self, application: Rc<dyn Application>) {
+        *self.application.borrow_mut() = Some(application);
+    }
+
+    pub(super) fn application(&self) -> Rc<dyn Application> {
+        Rc::clone(self.application.borrow().as_ref().expect("set before the first connection is accepted"))
+    }
+
+    /// The core on which an account's members are listed.
+    pub fn home_of(&self, account: &AccountId) -> CoreId {
+        let mut hasher = DefaultHasher::new();
+        account.hash(&mut hasher);
+        let cores = self.mailboxes.len() as u64;
+        CoreId(u16::try_from(hasher.finish() % cores).expect("fewer than 2^16 cores"))
+    }
+
+    /// Leaves a message for another core. A mailbox that is full refuses it; the core it belongs to then drops its
+    /// clients (they reconnect and catch up), so nothing is lost in silence.
+    pub fn post(&self, to: CoreId, message: Message) {
+        if self.mailboxes[to.index()].send(message).is_err() {
+            log::error!("core {} does not keep up: its mailbox is full", to.0);
+        }
+    }
+
+    pub(super) fn cores_len(&self) -> usize {
+        self.mailboxes.len()
+    }
+
+    pub fn sessions_len(&self) -> usize {
+        self.sessions.borrow().len()
+    }
+
+    // ---- homes --------------------------------------------------------------------------------------------------
+
+    /// Adds a connection to its account's home.
+    pub(super) fn join(&self, account: &AccountId, member: Member) {
+        let home = self.home_of(account);
+        if home == self.core {
+            self.homes.borrow_mut().entry(account.clone()).or_default().join(member);
+        } else {
+            self.post(home, Message::Join { account: account.clone(), member });
+        }
+    }
+
+    pub(super) fn leave(&self, account: &AccountId, place: Place) {
+        let home = self.home_of(account);
+        if home != self.core {
+            return self.post(home, Message::Leave { account: account.clone(), place });
+        }
+        if let Entry::Occupied(mut entry) = self.homes.borrow_mut().entry(account.clone()) {
+            entry.get_mut().leave(place);
+            if entry.get().is_vacant() {
+                entry.remove();
+            }
+        }
+    }
+
+    fn publish_here(&self, event: Event) {
+        match event {
+            Event::Update(update) => {
+                let mut due = Vec::new();
+                let mut homes = self.homes.borrow_mut();
+                // Nobody of this account is connected anywhere: clients catch up when they come back.
+                let Some(home) = homes.get_mut(&update.account) else { return };
+                let wait = home.offer(update, self.turn.now(), &mut due);
+                self.note_overdue(wait);
+                for update in &due {
+                    self.fan_out(home, update);
+                }
+            }
+            Event::Ephemeral(ephemeral) => {
+                if let Some(home) = self.homes.borrow().get(&ephemeral.account) {
+                    let frame = encode_ephemeral(&ephemeral);
+                    self.deliver(home.recipients(&ephemeral.audience, None), &frame);
+                }
+            }
+        }
+    }
+
+    fn fan_out(&self, home: &Home, update: &Update) {
+        let mut recipients = home.recipients(&update.audience, update.skip).peekable();
+        if recipients.peek().is_some() {
+            let frame = encode_update(update);
+            self.deliver(recipients, &frame);
+        }
+    }
+
+    fn deliver<'a>(&self, recipients: impl Iterator<Item = &'a Member>, frame: &Frame) {
+        for member in recipients {
+            if member.place.core == self.core {
+                self.emit(member.place.key, frame.clone());
+            } else {
+                let mut outgoing = self.outgoing.borrow_mut();
+                let batch = &mut outgoing[member.place.core.index()];
+                match batch.last_mut() {
+                    Some(last) if last.frame == frame.bytes() => last.to.push(member.place.key),
+                    _ => batch.push(Delivery { frame: frame.bytes().to_vec(), to: vec![member.place.key] }),
+                }
+                if batch.len() == 1 && batch[0].to.len() == 1 {
+                    // The flusher sends batches at the end of the turn; any key wakes it.
+                    self.turn.mark(member.place.key);
+                }
+            }
+        }
+    }
+
+    fn note_overdue(&self, wait: Option<Millis>) {
+        if let Some(at) = wait {
+            self.overdue.set(Some(self.overdue.get().map_or(at, |other| other.min(at))));
+        }
+    }
+
+    /// Lets go of updates whose predecessors have not come in time. Called with every tick of the wheel.
+    pub fn release_overdue(&self) {
+        let now = self.turn.now();
+        if self.overdue.get().is_none_or(|at| at > now) {
+            return;
+        }
+        self.overdue.set(None);
+        let mut homes = self.homes.borrow_mut();
+        for home in homes.values_mut() {
+            let mut due = Vec::new();
+            let wait = home.overdue(now, &mut due);
+            self.note_overdue(wait);
+            for update in &due {
+                self.fan_out(home, update);
+            }
+        }
+        homes.retain(|_, home| !home.is_vacant());
+    }
+
+    // ---- sockets ------------------------------------------------------------------------------------------------
+
+    /// Turns a session into a connection of an account: it gets its socket id and joins its rooms.
+    pub(super) fn admit(&self, key: Key, admission: Admission, socket: SocketId) {
+        let Admission { account, class } = admission;
+        let place = Place { core: self.core, key };
+        self.join(&account, Member { place, socket, class: class.clone() });
+        if let Some(client) = self.sessions.borrow_mut().get_mut(key) {
+            debug_assert!(client.socket.is_none());
+            client.socket = Some(Box::new(Socket { id: socket, account: account.clone(), class: class.clone() }));
+        }
+        self.application().joined(&Caller { key, socket, account: &account }, &class);
+    }
+
+    /// Takes the socket of a session away, if it has one.
+    pub(super) fn dismiss(&self, key: Key) {
+        let socket = self.sessions.borrow_mut().get_mut(key).and_then(|client| client.socket.take());
+        if let Some(socket) = socket {
+            self.leave(&socket.account, Place { core: self.core, key });
+            self.application().left(&Caller { key, socket: socket.id, account: &socket.account }, &socket.class);
+        }
+    }
+
+    /// Sends an encoded packet to a client; to one that is gone it is dropped.
+    pub fn emit(&self, key: Key, frame: Frame) {
+        let mut sessions = self.sessions.borrow_mut();
+        let Some(client) = sessions.get_mut(key) else { return };
+        // Nothing here may reach the homes: an update may be on its way to their members right now. A client that
+        // cannot take the frame is therefore only marked, and ended with the turn.
+        if client.send(frame).needs_mark() {
+            self.turn.mark(key);
+        }
+    }
+
+    /// Sends an event with one argument, given as JSON.
+    pub fn emit_event(&self, key: Key, name: &str, argument: &str) {
+        self.emit(key, Frame::text(|out| protocol::socketio::packet::encode_event(out, name, argument)));
+    }
+
+    /// Answers an event that asked for it.
+    pub fn acknowledge(&self, key: Key, ack: Option<u64>, argument: &str) {
+        if let Some(id) = ack {
+            self.emit(key, Frame::text(|out| protocol::socketio::packet::encode_ack(out, id, argument)));
+        }
+    }
+
+    /// Whether the connection is still the one it was.
+    pub fn is_connected(&self, key: Key, socket: SocketId) -> bool {
+        self.sessions.borrow().get(key).and_then(|client| client.socket.as_ref()).is_some_and(|s| s.id == socket)
+    }
+
+    // ---- turn ---------------------------------------------------------------------------------------------------
+
+    /// End of turn: writes sockets that have output and sends what was collected for other cores.
+    pub fn flush(&self, marked: &mut Vec<Key>) {
+        for key in marked.drain(..) {
+            self.settle(key);
+        }
+        for (index, batch) in self.outgoing.borrow_mut().iter_mut().enumerate() {
+            if !batch.is_empty() {
+                let to = CoreId(u16::try_from(index).expect("fewer than 2^16 cores"));
+                self.post(to, Message::Deliver(std::mem::take(batch)));
+            }
+        }
+    }
+
+    /// Takes a message of another core that concerns members and deliveries.
+    pub fn receive(&self, message: Message) {
+        match message {
+            Message::Publish(event) => self.publish_here(event),
+            Message::Join { account, member } => {
+                self.homes.borrow_mut().entry(account).or_default().join(member);
+            }
+            Message::Leave { account, place } => self.leave(&account, place),
+            Message::Deliver(deliveries) => {
+                for Delivery { frame, to } in deliveries {
+                    let frame = Frame::from_bytes(&frame);
+                    for key in to {
+                        self.emit(key, frame.clone());
+                    }
+                }
+            }
+            Message::Forget(sid) => {
+                self.by_sid.borrow_mut().remove(&sid);
+            }
+            Message::Job(job) => job(),
+            Message::Adopt { .. } | Message::Move(_) | Message::Stop(_) => {
+                unreachable!("connections are taken by the endpoint and the process is stopped by boot")
+            }
+        }
+    }
+
+    /// Ends every session in an orderly way: clients see a transport that closes and reconnect elsewhere
+    /// (`spec/realtime.md` §12).
+    pub fn stop(&self) {
+        self.stopping.set(true);
+        self.end_all();
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+}
+
+impl Publish for Hub {
+    fn publish(&self, event: Event) {
+        let account = match &event {
+            Event::Update(update) => &update.account,
+            Event::Ephemeral(ephemeral) => &ephemeral.account,
+        };
+        let home = self.home_of(account);
+        if home == self.core { self.publish_here(event) } else { self.post(home, Message::Publish(event)) }
+    }
+}
+
+/// `42["update",{"id":…,"seq":…,"body":…,"createdAt":…}]` (`spec/realtime.md` §3).
+fn encode_update(update: &Update) -> Frame {
+    use std::io::Write;
+    Frame::text(|out| {
+        let _ = write!(
+            out,
+            r#"42["update",{{"id":"{}","seq":{},"body":{},"createdAt":{}}}]"#,
+            crate::model::ids::event_id(),
+            update.seq,
+            update.body,
+            crate::model::time::now_ms()
+        );
+    })
+}
+
+fn encode_ephemeral(ephemeral: &Ephemeral) -> Frame {
+    Frame::text(|out| {
+        out.extend_from_slice(br#"42["ephemeral","#);
+        out.extend_from_slice(ephemeral.body.as_bytes());
+        out.push(b']');
+    })
+}

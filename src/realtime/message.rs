@@ -1,0 +1,70 @@
+//! What cores say to each other.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use protocol::engineio::sid::Sid;
+use protocol::websocket::message::Decoder;
+
+use super::event::Event;
+use super::home::{Member, Place};
+use crate::model::ids::AccountId;
+use crate::runtime::slab::Key;
+
+/// A message in a core's mailbox.
+pub enum Message {
+    /// To the home core of the account: tell its members.
+    Publish(Event),
+    /// To the home core: a connection has come, or gone.
+    Join {
+        account: AccountId,
+        member: Member,
+    },
+    Leave {
+        account: AccountId,
+        place: Place,
+    },
+    /// From a home core: frames for connections here, all of one turn.
+    Deliver(Vec<Delivery>),
+    /// An HTTP connection whose request concerns a session of this core.
+    Adopt {
+        descriptor: OwnedFd,
+        unread: Vec<u8>,
+        peer: SocketAddr,
+    },
+    /// A websocket session whose account lives here.
+    Move(Box<Moved>),
+    /// A session that began on this core and moved away has ended.
+    Forget(Sid),
+    /// Work of the back plane for this core (`runtime::post`).
+    Job(Box<dyn FnOnce() + Send>),
+    /// The process ends; see `boot`.
+    Stop(Stop),
+}
+
+/// Phases of the end, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Accept nothing more, tell clients to reconnect elsewhere, let requests finish.
+    Drain,
+    /// End the loops.
+    Leave,
+}
+
+/// One frame and who gets it.
+pub struct Delivery {
+    pub frame: Vec<u8>,
+    pub to: Vec<Key>,
+}
+
+/// A websocket session on its way to another core, right after its CONNECT packet has named the account.
+pub struct Moved {
+    pub descriptor: OwnedFd,
+    pub decoder: Decoder,
+    /// Received behind the CONNECT packet.
+    pub unread: Vec<u8>,
+    pub sid: Sid,
+    /// Milliseconds until the next ping is due.
+    pub ping_in_ms: u64,
+    pub admission: super::application::Admission,
+}

@@ -1,0 +1,134 @@
+// What a client does: key login, requests, and devices that listen.
+import { generateKeyPairSync, randomBytes, sign } from 'node:crypto';
+import { io } from 'socket.io-client';
+import { until } from './wait.mjs';
+
+const REQUEST_TIMEOUT_MS = 20_000;
+
+/** One account, signed in with a fresh Ed25519 key. */
+export class Account {
+  static async login(server) {
+    const account = new Account();
+    account.server = server;
+    account.keys = generateKeyPairSync('ed25519');
+    const challenge = randomBytes(32);
+    const body = {
+      publicKey: Buffer.from(account.keys.publicKey.export({ format: 'jwk' }).x, 'base64url').toString('base64'),
+      challenge: challenge.toString('base64'),
+      signature: sign(null, challenge, account.keys.privateKey).toString('base64'),
+    };
+    const { token } = await account.ask('POST', '/v1/auth', body);
+    account.token = token;
+    return account;
+  }
+
+  /** Any answer: `{ status, body, text }`. Fails only when there is none. */
+  async request(method, path, body, headers = {}) {
+    const answer = await fetch(`${this.server.url}${path}`, {
+      method,
+      headers: {
+        ...(this.token ? { Authorization: `Bearer ${this.token}` } : {}),
+        ...(body === undefined ? {} : { 'Content-Type': 'application/json' }),
+        ...headers,
+      },
+      body: body === undefined || typeof body === 'string' ? body : JSON.stringify(body),
+      signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
+    });
+    const text = await answer.text();
+    let parsed = null;
+    if (answer.headers.get('content-type')?.startsWith('application/json')) parsed = JSON.parse(text);
+    return { status: answer.status, body: parsed, text };
+  }
+
+  /** The body of a 200 answer; fails on every other one. */
+  async ask(method, path, body, headers) {
+    const answer = await this.request(method, path, body, headers);
+    if (answer.status !== 200) throw new Error(`${method} ${path} answered ${answer.status}: ${answer.text.slice(0, 500)}`);
+    return answer.body;
+  }
+
+  async session(tag = randomBytes(6).toString('hex')) {
+    return (await this.ask('POST', '/v1/sessions', { tag, metadata: 'metadata' })).session.id;
+  }
+
+  /** Every stored message of a session, oldest first, page by page. */
+  async messages(session) {
+    const all = [];
+    for (let after = 0; after !== null; ) {
+      const page = await this.ask('GET', `/v1/sessions/${session}/messages?limit=500&afterSeq=${after}`);
+      all.push(...page.messages);
+      after = page.nextAfterSeq;
+    }
+    return all;
+  }
+
+  device(options = {}) {
+    return new Device(this, options);
+  }
+}
+
+/** One socket.io connection and the updates it got, in order. */
+export class Device {
+  /** Options: `transports`, `session` (session-scoped), `reconnection`, `token`. */
+  constructor(account, { transports = ['websocket'], session = null, reconnection = false, token = account.token } = {}) {
+    this.updates = [];
+    this.errors = [];
+    this.disconnects = [];
+    this.connects = 0;
+    this.socket = io(account.server.url, {
+      path: '/v1/updates',
+      auth: { token, ...(session ? { clientType: 'session-scoped', sessionId: session } : {}) },
+      transports,
+      forceNew: true,
+      reconnection,
+      reconnectionDelay: 50,
+      reconnectionDelayMax: 200,
+    });
+    this.socket.on('connect', () => this.connects++);
+    this.socket.on('disconnect', (reason) => this.disconnects.push(reason));
+    this.socket.on('update', (update) => this.updates.push(update));
+    this.socket.on('error', (error) => this.errors.push(error));
+    open.add(this);
+  }
+
+  get transport() {
+    return this.socket.io.engine?.transport?.name;
+  }
+
+  /** Connected and admitted: the server has answered an event. */
+  async ready(timeoutMs = 10_000) {
+    await until(() => this.socket.connected, 'connected', timeoutMs);
+    await this.fence(timeoutMs);
+    return this;
+  }
+
+  /** What the server sent before has arrived when this is answered. */
+  fence(timeoutMs = 10_000) {
+    return this.socket.timeout(timeoutMs).emitWithAck('ping');
+  }
+
+  ask(event, data, timeoutMs = 10_000) {
+    return this.socket.timeout(timeoutMs).emitWithAck(event, data);
+  }
+
+  send(session, text, localId, timeoutMs) {
+    return this.ask('message', { sid: session, message: text, ...(localId === undefined ? {} : { localId }) }, timeoutMs);
+  }
+
+  /** The ciphertexts of the new messages it was told about, in the order of their arrival. */
+  get texts() {
+    return this.updates.filter((u) => u.body.t === 'new-message').map((u) => u.body.message.content.c);
+  }
+
+  close() {
+    open.delete(this);
+    this.socket.disconnect();
+  }
+}
+
+const open = new Set();
+
+/** Ends every device that a test left open. */
+export function closeDevices() {
+  for (const device of [...open]) device.close();
+}

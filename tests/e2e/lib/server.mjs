@@ -1,0 +1,90 @@
+// The server under test: the built binary, started on a free port with nothing of our own environment.
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Postgres } from './postgres.mjs';
+import { Child } from './process.mjs';
+
+const READY_TIMEOUT_MS = 30_000;
+export const SHUTDOWN_LIMIT_MS = 10_000;
+
+const repository = resolve(dirname(fileURLToPath(import.meta.url)), '../../..');
+
+/** `light` or `full`: which flavor this run of the suites is about. */
+export const flavor = process.env.E2E_FLAVOR ?? 'light';
+/** Settings that the person who runs the suites adds to every server, as `--setting NAME=VALUE`. */
+const extraSettings = JSON.parse(process.env.E2E_SETTINGS ?? '{}');
+
+export function serverBinary() {
+  const target = process.env.CARGO_TARGET_DIR ?? join(repository, 'target');
+  const binary = resolve(process.env.HAPPIER_SERVER_BIN ?? join(target, 'release/happier-server'));
+  if (!existsSync(binary)) throw new Error(`${binary} is missing: run \`cargo build --release\`, or set HAPPIER_SERVER_BIN`);
+  return binary;
+}
+
+/** A directory of our own that is gone when the program ends. */
+export function temporaryDirectory(name) {
+  const dir = mkdtempSync(join(tmpdir(), `happier-${name}-`));
+  process.on('exit', () => rmSync(dir, { recursive: true, force: true }));
+  return dir;
+}
+
+/** Starts the binary with exactly these settings and does not wait for anything. */
+export function launch(args, settings, cwd = temporaryDirectory('cwd')) {
+  const env = { PATH: process.env.PATH, HOME: cwd, TZ: 'UTC', METRICS_ENABLED: 'false', ...settings };
+  return new Child(serverBinary(), args, { cwd, env });
+}
+
+export class Server {
+  /** Options: `settings` (more environment), `postgres` (a private server for it alone instead of the shared one). */
+  static async start(options = {}) {
+    const server = new Server();
+    server.options = options;
+    server.port = 0;
+    server.dir = temporaryDirectory(flavor);
+    server.storage = flavor === 'light' ? { HAPPY_SERVER_LIGHT_DATA_DIR: join(server.dir, 'data') } : await database(options.postgres);
+    await server.resume();
+    return server;
+  }
+
+  /** Starts again on the same data and the same port. */
+  async resume() {
+    const settings = { PORT: String(this.port), HAPPIER_RATE_LIMITS: 'off', ...this.storage, ...extraSettings, ...this.options.settings };
+    this.child = launch([flavor], settings, this.dir);
+    const [, host, port] = await this.child.said(/listening on http:\/\/([^\s:]+|\[[^\]]+\]):(\d+)/, READY_TIMEOUT_MS);
+    this.port = Number(port);
+    this.url = `http://${host === '0.0.0.0' ? '127.0.0.1' : host}:${port}`;
+  }
+
+  /** Asks for an orderly end; gives exit code, signal and how long it took. */
+  async terminate(signal = 'SIGTERM') {
+    const asked = performance.now();
+    this.child.signal(signal);
+    const ended = await this.child.finished(SHUTDOWN_LIMIT_MS + 5_000);
+    return { ...ended, ms: Math.round(performance.now() - asked) };
+  }
+
+  async kill() {
+    this.child.signal('SIGKILL');
+    await this.child.exit;
+  }
+
+  get alive() {
+    return this.child.ended === null;
+  }
+}
+
+let databases = 0;
+
+async function database(postgres) {
+  const name = `e2e_${process.pid}_${databases++}`;
+  const url = await (postgres ?? sharedPostgres()).database(name);
+  return { DATABASE_URL: url, HANDY_MASTER_SECRET: 'the master secret of the end-to-end tests' };
+}
+
+/** The Postgres that the driver started for all suites. */
+function sharedPostgres() {
+  if (!process.env.E2E_POSTGRES) throw new Error('the full flavor needs the Postgres that run.mjs starts');
+  return Object.assign(new Postgres(), JSON.parse(process.env.E2E_POSTGRES));
+}

@@ -1,0 +1,24 @@
+// Waiting for what must happen; never as a way to order things.
+import { setTimeout as delay } from 'node:timers/promises';
+
+const STEP_MS = 5;
+
+export { delay };
+
+/** Resolves with the first truthy value of `condition()`, which may be async; fails after `timeoutMs`. */
+export async function until(condition, what, timeoutMs = 10_000) {
+  const limit = performance.now() + timeoutMs;
+  for (;;) {
+    const value = await condition();
+    if (value) return value;
+    if (performance.now() > limit) throw new Error(`not ${what} within ${timeoutMs} ms`);
+    await delay(STEP_MS);
+  }
+}
+
+/** Milliseconds that `action` takes, and its result. */
+export async function timed(action) {
+  const start = performance.now();
+  const result = await action();
+  return { result, ms: performance.now() - start };
+}

@@ -1,0 +1,96 @@
+//! The life of the process: start, signals, restarts on the same data, and refusals to start.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "support/server.rs"]
+mod server;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+
+use server::{Launch, Scratch};
+
+const SHUTDOWN_MAX: Duration = Duration::from_secs(10);
+const SECRET_FILE: &str = "handy-master-secret.txt";
+
+#[test]
+fn starts_from_nothing_answers_and_ends_with_zero() {
+    let scratch = Scratch::new("process");
+    let data = scratch.path().join("new/data");
+    let running = Launch::light(&data).start();
+    let (status, body) = running.get("/health");
+    assert_eq!(status, 200, "{body}");
+    assert!(body.contains(r#""status":"ok""#), "{body}");
+    assert_eq!(running.get("/"), (200, "Welcome to Happier Server!".to_owned()));
+
+    let (status, took, output) = running.terminate();
+    assert_eq!(status.code(), Some(0), "{output}");
+    assert!(took < SHUTDOWN_MAX, "took {took:?}");
+}
+
+#[test]
+fn keeps_its_master_secret_private_and_over_restarts() {
+    let scratch = Scratch::new("process");
+    let launch = Launch::light(scratch.path());
+    launch.start().kill();
+    let file = scratch.path().join(SECRET_FILE);
+    let secret = fs::read_to_string(&file).unwrap();
+    assert_eq!(secret.len(), 43);
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+
+    launch.start().kill();
+    assert_eq!(fs::read_to_string(&file).unwrap(), secret);
+}
+
+#[test]
+fn a_secret_from_outside_leaves_the_file_alone() {
+    let scratch = Scratch::new("process");
+    let running = Launch::light(scratch.path()).with("HANDY_MASTER_SECRET", "from outside").start();
+    assert_eq!(running.get("/health").0, 200);
+    assert!(!scratch.path().join(SECRET_FILE).exists());
+}
+
+#[test]
+fn an_empty_secret_file_is_an_error_with_its_path() {
+    let scratch = Scratch::new("process");
+    let file = scratch.path().join(SECRET_FILE);
+    fs::write(&file, "").unwrap();
+    let (status, output) = Launch::light(scratch.path()).fail();
+    assert!(!status.success());
+    assert!(output.contains(file.to_str().unwrap()), "{output}");
+}
+
+#[test]
+fn one_data_directory_serves_one_process() {
+    let scratch = Scratch::new("process");
+    let launch = Launch::light(scratch.path());
+    let first = launch.start();
+    let (status, output) = launch.fail();
+    assert_eq!(status.code(), Some(1), "{output}");
+    assert!(output.contains(&first.pid().to_string()), "who holds it: {output}");
+    assert_eq!(first.get("/health").0, 200);
+
+    first.kill();
+    assert_eq!(launch.start().get("/health").0, 200, "a killed process holds nothing");
+}
+
+#[test]
+fn reads_env_files_and_prefers_the_environment() {
+    let scratch = Scratch::new("process");
+    fs::write(scratch.path().join(".env"), "PORT=not-a-port\nHAPPIER_LOG=loudly\n").unwrap();
+    let (status, output) = Launch::light(scratch.path()).fail();
+    assert_eq!(status.code(), Some(1));
+    assert!(output.contains("HAPPIER_LOG") && output.contains("loudly"), "{output}");
+    assert!(!output.contains("not-a-port"), "PORT of the environment wins: {output}");
+}
+
+#[test]
+fn serves_with_either_io_driver() {
+    for driver in ["auto", "epoll"] {
+        let scratch = Scratch::new("process");
+        let running =
+            Launch::light(scratch.path()).with("HAPPIER_IO_DRIVER", driver).with("HAPPIER_CORES", "1").start();
+        assert_eq!(running.get("/health").0, 200, "{driver}");
+    }
+}

@@ -1,0 +1,204 @@
+//! The HTTP API over a real database, without sockets: requests are parsed heads, answers are values.
+
+use std::cell::RefCell;
+use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ed25519_dalek::{Signer, SigningKey};
+use happier_server::api::limits::RateLimits;
+use happier_server::api::response::Response;
+use happier_server::api::{Api, Limits};
+use happier_server::crypto::random;
+use happier_server::crypto::seal::ColumnKeys;
+use happier_server::crypto::token::{TokenCache, Tokens};
+use happier_server::domain::{Context, FileUrls, Flavor, Github, Settings, Voice};
+use happier_server::model::ids::AccountId;
+use happier_server::observe::metrics::CoreMetrics;
+use happier_server::realtime::event::{Event, Publish, Update};
+use happier_server::storage::{Db, Statement, Value};
+use protocol::base64;
+use protocol::http::Limits as HeadLimits;
+use protocol::http::head::{HeadParser, RequestHead};
+use serde_json::{Value as Json, json};
+
+const SECRET: &str = "a master secret of the tests";
+
+/// Keeps what is published.
+#[derive(Default)]
+pub struct Recorder(RefCell<Vec<Event>>);
+
+impl Publish for Recorder {
+    fn publish(&self, event: Event) {
+        self.0.borrow_mut().push(event);
+    }
+}
+
+/// One core's API on a database.
+pub struct Server {
+    pub ctx: Rc<Context>,
+    api: Rc<Api>,
+    events: Rc<Recorder>,
+}
+
+/// An account that is logged in.
+#[derive(Clone)]
+pub struct Account {
+    pub id: AccountId,
+    pub token: String,
+    pub key: SigningKey,
+}
+
+/// An answer as a client sees it.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub body: Json,
+    pub response: Response,
+}
+
+impl Server {
+    pub fn new(db: Db, tokens: &Tokens) -> Self {
+        Self::with_pairing_ttl(db, tokens, 86_400_000)
+    }
+
+    pub fn with_pairing_ttl(db: Db, tokens: &Tokens, pairing_ttl_ms: i64) -> Self {
+        let events = Rc::new(Recorder::default());
+        let settings = Settings {
+            flavor: Flavor::Light,
+            files: FileUrls::Local("http://files.example".to_string()),
+            pairing_ttl_ms,
+            column_keys: ColumnKeys::new(SECRET),
+            github: Github::default(),
+            voice: Voice::default(),
+        };
+        let ctx = Rc::new(Context {
+            db,
+            events: Rc::clone(&events) as Rc<dyn Publish>,
+            tokens: Rc::new(tokens.clone()),
+            metrics: Arc::new(CoreMetrics::default()),
+            settings: Arc::new(settings),
+        });
+        let rates = Some(Arc::new(RateLimits::new(Vec::new())));
+        let limits = Limits { body_bytes_max: 104_857_600, rates };
+        let api = Api::new(Rc::clone(&ctx), Rc::new(RefCell::new(TokenCache::default())), limits);
+        Self { ctx, api, events }
+    }
+
+    /// Deriving a key takes a while; once per test run is enough.
+    pub fn tokens() -> Tokens {
+        Tokens::derive(SECRET)
+    }
+
+    /// Sends a request as it is written.
+    pub async fn raw(&self, head: &str, body: &[u8]) -> Answer {
+        let response = self.api.handle(parse(head), body.to_vec(), IpAddr::V4(Ipv4Addr::LOCALHOST)).await;
+        let body = match response.content_type {
+            Some(kind) if kind.starts_with("application/json") => {
+                serde_json::from_slice(&response.body).expect("a JSON answer")
+            }
+            _ => Json::String(String::from_utf8(response.body.clone()).expect("a text")),
+        };
+        Answer { status: response.status, body, response }
+    }
+
+    /// Sends a request with a JSON body, or without any.
+    pub async fn send(&self, authorization: Option<&str>, method: &str, target: &str, body: Option<Json>) -> Answer {
+        let mut head = format!("{method} {target} HTTP/1.1\r\nHost: x\r\n");
+        if let Some(authorization) = authorization {
+            head.push_str(&format!("Authorization: {authorization}\r\n"));
+        }
+        let bytes = body.map(|body| body.to_string()).unwrap_or_default();
+        if !bytes.is_empty() {
+            head.push_str(&format!("Content-Type: application/json\r\nContent-Length: {}\r\n", bytes.len()));
+        }
+        head.push_str("\r\n");
+        let answer = self.raw(&head, bytes.as_bytes()).await;
+        assert_eq!(answer.response.header("Access-Control-Allow-Origin"), Some("*"), "{method} {target}");
+        answer
+    }
+
+    pub async fn call(&self, account: &Account, method: &str, target: &str, body: Option<Json>) -> Answer {
+        self.send(Some(&format!("Bearer {}", account.token)), method, target, body).await
+    }
+
+    /// A call that has to succeed.
+    pub async fn ok(&self, account: &Account, method: &str, target: &str, body: Option<Json>) -> Json {
+        let answer = self.call(account, method, target, body).await;
+        assert_eq!(answer.status, 200, "{method} {target}: {}", answer.body);
+        answer.body
+    }
+
+    pub async fn get(&self, account: &Account, target: &str) -> Json {
+        self.ok(account, "GET", target, None).await
+    }
+
+    pub async fn account(&self) -> Account {
+        let key = SigningKey::from_bytes(&random::bytes());
+        let answer = self.send(None, "POST", "/v1/auth", Some(login_body(&key))).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let token = text(&answer.body["token"]);
+        let id = self.ctx.tokens.verify_persistent(&token, happier_server::model::time::now_ms());
+        Account { id: id.expect("a token of this server"), token, key }
+    }
+
+    /// Creates a session and forgets the event of it. Returns its id.
+    pub async fn session(&self, account: &Account, tag: &str) -> String {
+        let body = json!({"tag": tag, "metadata": format!("metadata of {tag}")});
+        let created = self.ok(account, "POST", "/v1/sessions", Some(body)).await;
+        self.updates();
+        text(&created["session"]["id"])
+    }
+
+    /// Shares a session, past all rules.
+    pub async fn share(&self, session: &str, by: &Account, with: &Account, level: &str) {
+        static SHARE: Statement = Statement::portable(
+            r#"INSERT INTO "SessionShare" ("id", "sessionId", "sharedByUserId", "sharedWithUserId", "accessLevel",
+                                           "encryptedDataKey", "updatedAt")
+               VALUES ($1, $2, $3, $4, $5, $6, $7)"#,
+        );
+        let params = vec![
+            happier_server::model::ids::cuid().into(),
+            session.into(),
+            by.id.as_str().into(),
+            with.id.as_str().into(),
+            level.into(),
+            Value::Bytes(vec![0, 1, 2]),
+            Value::Time(1),
+        ];
+        self.ctx.db.execute(&SHARE, params).await.expect("a share");
+    }
+
+    /// The updates published since the last call.
+    pub fn updates(&self) -> Vec<Update> {
+        let events = std::mem::take(&mut *self.events.0.borrow_mut());
+        let update = |event| match event {
+            Event::Update(update) => Some(update),
+            Event::Ephemeral(_) => None,
+        };
+        events.into_iter().filter_map(update).collect()
+    }
+}
+
+pub fn parse(head: &str) -> RequestHead {
+    let parsed = HeadParser::new().parse(head.as_bytes(), &HeadLimits::default()).expect("a valid head");
+    parsed.expect("a complete head").0
+}
+
+pub fn login_body(key: &SigningKey) -> Json {
+    let challenge: [u8; 32] = random::bytes();
+    json!({
+        "publicKey": base64::encode(key.verifying_key().as_bytes()),
+        "challenge": base64::encode(&challenge),
+        "signature": base64::encode(&key.sign(&challenge).to_bytes()),
+    })
+}
+
+pub fn text(value: &Json) -> String {
+    value.as_str().unwrap_or_else(|| panic!("a text, not {value}")).to_string()
+}
+
+/// The body of an update, as a value.
+pub fn body(update: &Update) -> Json {
+    serde_json::from_str(&update.body).expect("a JSON body")
+}
