@@ -61,7 +61,8 @@ impl Hub {
 
     /// Ends every session of this core; clients reconnect and catch up.
     pub fn end_all(&self) {
-        for key in self.sessions.borrow().keys() {
+        let keys = self.sessions.borrow().keys();
+        for key in keys {
             self.with_engine(key, |engine, _| engine.abort(Reason::Shutdown));
             self.pump(key);
         }
