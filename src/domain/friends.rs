@@ -91,10 +91,11 @@ async fn apply(
             posts
         }
     };
-    for account in [transition.mark_caller.then_some(caller), transition.mark_target.then_some(target)] {
-        if let Some(account) = account {
-            changes::mark(tx, account, Kind::Friends, changes::SELF, None, now).await?;
-        }
+    if transition.mark_caller {
+        changes::mark(tx, caller, Kind::Friends, changes::SELF, None, now).await?;
+    }
+    if transition.mark_target {
+        changes::mark(tx, target, Kind::Friends, changes::SELF, None, now).await?;
     }
     let profile = users::profile_in(tx, caller, target).await?;
     Ok(profile.map(|profile| (UserProfile { status: transition.answer, ..profile }, posts)))
