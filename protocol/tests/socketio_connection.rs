@@ -42,6 +42,17 @@ fn the_time_limit_ends_with_the_first_connect() {
 }
 
 #[test]
+fn without_a_connect_the_time_runs_out_once() {
+    let mut connection = fresh();
+    assert!(!connection.handle_timeout(19_999));
+    assert!(connection.handle_timeout(20_000));
+    // The session may still linger for polls; it is not to be woken for this again.
+    assert_eq!(connection.poll_timeout(), None);
+    assert!(!connection.handle_timeout(30_000));
+    assert!(!connected().handle_timeout(30_000));
+}
+
+#[test]
 fn an_event_directly_behind_connect_is_accepted() {
     // S-14: the reference server would close.
     assert!(matches!(connected().handle_text("2[\"ping\"]"), Incoming::Event { .. }));
@@ -90,6 +101,9 @@ fn acknowledgements() {
     let argument = Some("{\"a\":1}".into());
     assert_eq!(connection.handle_text("3/,0[{\"a\":1},2]"), Incoming::Ack { id: 0, argument });
     assert_eq!(connection.handle_text("3[1]"), Incoming::Nothing, "without an id it answers nothing");
+    // Only events have names.
+    let packet = packet::decode("31[\"connect\",2]").unwrap();
+    assert_eq!((packet.event_name(), packet.arguments().count()), (None, 2));
     let largest = (1u64 << 53) - 1;
     let Incoming::Event { ack, .. } = connection.handle_text(&format!("2{largest}[\"e\"]")) else { panic!() };
     assert_eq!(ack, Some(largest));

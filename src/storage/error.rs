@@ -30,7 +30,7 @@ impl fmt::Display for Error {
             Self::Conflict(text) => write!(f, "concurrent writes were in the way: {text}"),
             Self::Unavailable(text) => write!(f, "the database is not available: {text}"),
             Self::Timeout(text) => write!(f, "the database took too long: {text}"),
-            Self::Internal(text) => write!(f, "the database refused the statement: {text}"),
+            Self::Internal(text) => write!(f, "database error: {text}"),
         }
     }
 }

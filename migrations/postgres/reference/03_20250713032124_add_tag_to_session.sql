@@ -1,1 +1,3 @@
-DO $$ BEGIN RAISE EXCEPTION 'completing a partial history is not supported yet'; END $$;
+ALTER TABLE "Session"
+    ADD COLUMN "tag" TEXT NOT NULL;
+CREATE UNIQUE INDEX "Session_accountId_tag_key" ON "Session" ("accountId", "tag");

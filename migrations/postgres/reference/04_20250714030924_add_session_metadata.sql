@@ -1,1 +1,2 @@
-DO $$ BEGIN RAISE EXCEPTION 'completing a partial history is not supported yet'; END $$;
+ALTER TABLE "Session"
+    ADD COLUMN "metadata" TEXT NOT NULL;

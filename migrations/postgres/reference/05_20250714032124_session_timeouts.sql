@@ -1,1 +1,3 @@
-DO $$ BEGIN RAISE EXCEPTION 'completing a partial history is not supported yet'; END $$;
+ALTER TABLE "Session"
+    ADD COLUMN "active" BOOLEAN NOT NULL DEFAULT true,
+    ADD COLUMN "lastActiveAt" TIMESTAMP(3) NOT NULL DEFAULT CURRENT_TIMESTAMP;

@@ -1,1 +1,4 @@
-DO $$ BEGIN RAISE EXCEPTION 'completing a partial history is not supported yet'; END $$;
+ALTER TABLE "Session"
+    ADD COLUMN "agentState" TEXT,
+    ADD COLUMN "agentStateVersion" INTEGER NOT NULL DEFAULT 0,
+    ADD COLUMN "metadataVersion" INTEGER NOT NULL DEFAULT 0;

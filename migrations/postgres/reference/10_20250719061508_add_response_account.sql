@@ -1,1 +1,4 @@
-DO $$ BEGIN RAISE EXCEPTION 'completing a partial history is not supported yet'; END $$;
+ALTER TABLE "TerminalAuthRequest"
+    ADD COLUMN "responseAccountId" TEXT;
+ALTER TABLE "TerminalAuthRequest" ADD CONSTRAINT "TerminalAuthRequest_responseAccountId_fkey" FOREIGN KEY ("responseAccountId")
+    REFERENCES "Account" ("id") ON DELETE SET NULL ON UPDATE CASCADE;

@@ -1,1 +1,1 @@
-DO $$ BEGIN RAISE EXCEPTION 'completing a partial history is not supported yet'; END $$;
+DROP TABLE "Update";

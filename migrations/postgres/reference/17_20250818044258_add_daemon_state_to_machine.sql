@@ -1,1 +1,3 @@
-DO $$ BEGIN RAISE EXCEPTION 'completing a partial history is not supported yet'; END $$;
+ALTER TABLE "Machine"
+    ADD COLUMN "daemonState" TEXT,
+    ADD COLUMN "daemonStateVersion" INTEGER NOT NULL DEFAULT 0;

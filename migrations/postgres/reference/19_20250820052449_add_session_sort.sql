@@ -1,1 +1,1 @@
-DO $$ BEGIN RAISE EXCEPTION 'completing a partial history is not supported yet'; END $$;
+CREATE INDEX "Session_accountId_updatedAt_idx" ON "Session" ("accountId", "updatedAt" DESC);

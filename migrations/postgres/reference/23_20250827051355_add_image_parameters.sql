@@ -1,1 +1,4 @@
-DO $$ BEGIN RAISE EXCEPTION 'completing a partial history is not supported yet'; END $$;
+ALTER TABLE "UploadedFile"
+    ADD COLUMN "height" INTEGER,
+    ADD COLUMN "thumbhash" TEXT,
+    ADD COLUMN "width" INTEGER;

@@ -1,1 +1,3 @@
-DO $$ BEGIN RAISE EXCEPTION 'completing a partial history is not supported yet'; END $$;
+ALTER TABLE "Account"
+    ADD COLUMN "username" TEXT;
+CREATE UNIQUE INDEX "Account_username_key" ON "Account" ("username");

@@ -1,1 +1,1 @@
-DO $$ BEGIN RAISE EXCEPTION 'completing a partial history is not supported yet'; END $$;
+CREATE UNIQUE INDEX "Account_githubUserId_key" ON "Account" ("githubUserId");

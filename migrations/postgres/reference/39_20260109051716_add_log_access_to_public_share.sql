@@ -1,1 +1,1 @@
-DO $$ BEGIN RAISE EXCEPTION 'completing a partial history is not supported yet'; END $$;
+ALTER TABLE "PublicSessionShare" ADD COLUMN "logAccess" BOOLEAN NOT NULL DEFAULT false;

@@ -1,1 +1,4 @@
-DO $$ BEGIN RAISE EXCEPTION 'completing a partial history is not supported yet'; END $$;
+-- The values are not carried over, as in the reference server.
+ALTER TABLE "PublicSessionShare"
+    DROP COLUMN "logAccess",
+    ADD COLUMN "isConsentRequired" BOOLEAN NOT NULL DEFAULT false;

@@ -1,1 +1,2 @@
-DO $$ BEGIN RAISE EXCEPTION 'completing a partial history is not supported yet'; END $$;
+ALTER TABLE "Account"
+    ADD COLUMN "changesFloor" INTEGER NOT NULL DEFAULT 0;

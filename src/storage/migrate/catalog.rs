@@ -59,7 +59,7 @@ pub(super) async fn compare(connection: &Connection, schema: &str, script: &str)
     let found: BTreeSet<_> = found.iter().map(|line| line.replace(&prefix, "").replace(&quoted, "")).collect();
     let missing = expected.difference(&found).map(|line| format!("missing: {line}"));
     let unknown = found.difference(&expected).map(|line| format!("not expected: {line}"));
-    let differences: Vec<_> = missing.chain(unknown).collect();
+    let differences: Vec<_> = unknown.chain(missing).collect();
     if differences.is_empty() {
         return Ok(());
     }

@@ -67,7 +67,7 @@ fn remaining(applied: &[Applied], script: fn(&Migration) -> &'static str) -> Res
 }
 
 fn refusal(text: String) -> Error {
-    Error::Internal(format!("the database cannot be used as it is: {text}"))
+    Error::Internal(format!("this database cannot be used as it is: {text}"))
 }
 
 #[cfg(test)]

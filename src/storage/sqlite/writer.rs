@@ -65,9 +65,8 @@ fn work(connection: &Connection, jobs: &mpsc::Receiver<Job>) {
 
 /// Runs a batch in one transaction and answers it.
 fn commit(connection: &Connection, jobs: impl Iterator<Item = Job>) {
-    let began = connection.execute_batch("BEGIN IMMEDIATE").map_err(convert::error);
     let mut answers = Vec::new();
-    let mut outcome = began.clone();
+    let mut outcome = connection.execute_batch("BEGIN IMMEDIATE").map_err(convert::error);
     for job in jobs {
         if outcome.is_err() {
             // Dropping a request that did not run tells its caller that the database is not available.
