@@ -66,8 +66,12 @@ pub fn run(config: Config) -> Result<(), Error> {
     }
 
     let count = config.listen.cores;
-    let (mailboxes, inboxes): (Vec<_>, Vec<_>) =
-        (0..count).map(|_| mailbox::<Message>()).collect::<Result<Vec<_>, _>>().map_err(Error::Cores)?.into_iter().unzip();
+    let (mailboxes, inboxes): (Vec<_>, Vec<_>) = (0..count)
+        .map(|_| mailbox::<Message>())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(Error::Cores)?
+        .into_iter()
+        .unzip();
     let mailboxes: Arc<[Arc<Mailbox<Message>>]> = mailboxes.into();
     let metrics: Arc<[Arc<CoreMetrics>]> = (0..count).map(|_| Arc::new(CoreMetrics::default())).collect();
     let settings = Arc::new(settings::domain(&config, &secret, address.port()));
@@ -102,7 +106,8 @@ pub fn run(config: Config) -> Result<(), Error> {
         began.elapsed().as_millis()
     );
 
-    let name = wait_signal(signals, reports).map_or("signal", |signal| if signal == SIGINT { "SIGINT" } else { "SIGTERM" });
+    let name =
+        wait_signal(signals, reports).map_or("signal", |signal| if signal == SIGINT { "SIGINT" } else { "SIGTERM" });
     log::info!("Received {name} signal. Exiting...");
     stop(&mailboxes, &received, count, Duration::from_millis(config.shutdown_timeout_ms));
     for thread in threads {

@@ -90,6 +90,9 @@ fn acknowledgements() {
     let argument = Some("{\"a\":1}".into());
     assert_eq!(connection.handle_text("3/,0[{\"a\":1},2]"), Incoming::Ack { id: 0, argument });
     assert_eq!(connection.handle_text("3[1]"), Incoming::Nothing, "without an id it answers nothing");
+    // Only events have names.
+    let packet = packet::decode("31[\"connect\",2]").unwrap();
+    assert_eq!((packet.event_name(), packet.arguments().count()), (None, 2));
     let largest = (1u64 << 53) - 1;
     let Incoming::Event { ack, .. } = connection.handle_text(&format!("2{largest}[\"e\"]")) else { panic!() };
     assert_eq!(ack, Some(largest));

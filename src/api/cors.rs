@@ -20,7 +20,6 @@ pub fn preflight(head: &RequestHead) -> Response {
         return Response::bytes(400, "text/plain", b"Invalid Preflight Request".to_vec());
     }
     Response::empty(204)
-        .with("Content-Length", "0")
         .with("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE")
         .with("Access-Control-Allow-Headers", "*, Authorization")
 }

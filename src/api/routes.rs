@@ -189,7 +189,11 @@ fn table() -> Vec<Route> {
         bearer(Delete, "/v1/sessions/:sessionId/public-share", rest::public_shares::delete),
         bearer(Get, "/v1/sessions/:sessionId/public-share/blocked-users", rest::public_shares::list_blocks),
         bearer(Post, "/v1/sessions/:sessionId/public-share/blocked-users", rest::public_shares::block),
-        bearer(Delete, "/v1/sessions/:sessionId/public-share/blocked-users/:blockedUserId", rest::public_shares::unblock),
+        bearer(
+            Delete,
+            "/v1/sessions/:sessionId/public-share/blocked-users/:blockedUserId",
+            rest::public_shares::unblock,
+        ),
         bearer(Get, "/v1/sessions/:sessionId/public-share/access-logs", rest::public_shares::list_accesses),
         optional(Get, "/v1/public-share/:token", rest::public_shares::open).limited(10),
         optional(Get, "/v1/public-share/:token/messages", rest::public_shares::messages).limited(20),

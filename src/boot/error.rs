@@ -26,14 +26,25 @@ impl fmt::Display for Error {
             Self::Config(error) => error.fmt(f),
             Self::Signals(error) => write!(f, "cannot catch signals: {error}"),
             Self::IoDriver(error) => {
-                write!(f, "HAPPIER_IO_DRIVER is uring, but io_uring is not available: {error}; expected a kernel and a seccomp profile that allow it, or HAPPIER_IO_DRIVER=auto")
+                write!(
+                    f,
+                    "HAPPIER_IO_DRIVER is uring, but io_uring is not available: {error}; expected a kernel and a seccomp profile that allow it, or HAPPIER_IO_DRIVER=auto"
+                )
             }
             Self::Keys => f.write_str("deriving the token keys failed"),
             Self::Listen { address, error } => {
-                write!(f, "PORT is {}, but {address} cannot be listened on: {error}; expected a free port", address.port())
+                write!(
+                    f,
+                    "PORT is {}, but {address} cannot be listened on: {error}; expected a free port",
+                    address.port()
+                )
             }
             Self::ListenMetrics { address, error } => {
-                write!(f, "METRICS_PORT is {}, but {address} cannot be listened on: {error}; expected a free port, or METRICS_ENABLED=false", address.port())
+                write!(
+                    f,
+                    "METRICS_PORT is {}, but {address} cannot be listened on: {error}; expected a free port, or METRICS_ENABLED=false",
+                    address.port()
+                )
             }
             Self::Cores(error) => write!(f, "cannot start the core threads: {error}"),
             Self::CoreEnded => f.write_str("a core thread ended while starting; the log says why"),

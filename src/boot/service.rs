@@ -11,7 +11,7 @@ use std::sync::Arc;
 use protocol::http::head::RequestHead;
 
 use crate::api::{self, Api};
-use crate::net::service::{Admission, Answer, BodyRefusal, Incoming, Liveness, Outcome, Response, Service};
+use crate::net::service::{Admission, Answer, Incoming, Liveness, Outcome, Response, Service};
 use crate::observe::metrics::{self, CoreMetrics};
 use crate::realtime::endpoint::PREFIX;
 use crate::realtime::hub::Hub;
@@ -35,19 +35,11 @@ impl Service for Public {
         }
     }
 
-    fn refuse_body(&self, head: &RequestHead, ticket: Option<Box<dyn Any>>, refusal: BodyRefusal) -> Response {
+    fn refuse_large_body(&self, head: &RequestHead, ticket: Option<Box<dyn Any>>) -> Response {
         if head.target().starts_with(PREFIX) {
-            return self.hub.refuse_body(ticket, refusal);
+            return self.hub.refuse_large_body(ticket);
         }
-        match refusal {
-            BodyRefusal::TooLarge => outgoing(self.api.refuse_large_body(head)),
-            BodyRefusal::Malformed => Response {
-                status: 400,
-                fields: vec![("Content-Type", Cow::Borrowed("application/json"))],
-                body: br#"{"error":"Bad Request","message":"Client Error","statusCode":400}"#.to_vec(),
-                close: true,
-            },
-        }
+        outgoing(self.api.refuse_large_body(head))
     }
 
     fn handle(self: Rc<Self>, incoming: Incoming, liveness: Liveness) -> Answer {
@@ -81,7 +73,7 @@ impl Service for Metrics {
         Admission::Body { bytes_max: 0, ticket: None }
     }
 
-    fn refuse_body(&self, head: &RequestHead, _ticket: Option<Box<dyn Any>>, _refusal: BodyRefusal) -> Response {
+    fn refuse_large_body(&self, head: &RequestHead, _ticket: Option<Box<dyn Any>>) -> Response {
         not_found(head)
     }
 

@@ -128,9 +128,15 @@ pub struct Update {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Updated {
     /// The new versions of the given parts.
-    Done { header_version: Option<i64>, body_version: Option<i64> },
+    Done {
+        header_version: Option<i64>,
+        body_version: Option<i64>,
+    },
     /// What is stored now, of the given parts.
-    Mismatch { header: Option<Stored>, body: Option<Stored> },
+    Mismatch {
+        header: Option<Stored>,
+        body: Option<Stored>,
+    },
     NotFound,
 }
 
@@ -146,8 +152,7 @@ pub async fn update(ctx: &Context, account: &AccountId, id: &ArtifactId, input: 
     let now = now_ms();
     let input = Arc::new(input);
     let (owner, artifact, new) = (account.clone(), id.clone(), Arc::clone(&input));
-    let (updated, cursor) =
-        ctx.db.transaction(async move |tx| write(tx, &owner, &artifact, &new, now).await).await?;
+    let (updated, cursor) = ctx.db.transaction(async move |tx| write(tx, &owner, &artifact, &new, now).await).await?;
     if let (Updated::Done { header_version, body_version }, Some(cursor)) = (&updated, cursor) {
         let event = UpdateArtifact {
             t: "update-artifact",

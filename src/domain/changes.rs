@@ -5,6 +5,8 @@
 //! their own order.
 
 use crate::model::ids::AccountId;
+use crate::domain::Context;
+use crate::realtime::event::Event;
 use crate::storage::{self, Db, Row, Statement, Tx, Value};
 
 /// What kind of thing has changed.
@@ -89,6 +91,23 @@ pub async fn mark_all(
         cursors.push((account, cursor));
     }
     Ok(cursors)
+}
+
+/// Cursors of one transaction: one that an update tells of, and those that none does.
+#[derive(Clone, Debug)]
+pub struct Marks {
+    /// The `seq` of the update.
+    pub cursor: i64,
+    pub silent: Vec<(AccountId, i64)>,
+}
+
+impl Marks {
+    /// To be called after the commit, before the update is published.
+    pub fn publish_silent(&self, ctx: &Context) {
+        for (account, seq) in &self.silent {
+            ctx.events.publish(Event::Silent { account: account.clone(), seq: *seq });
+        }
+    }
 }
 
 /// Where an account's log stands.

@@ -23,8 +23,7 @@ pub const VENDORS: [&str; 3] = ["openai", "anthropic", "gemini"];
 /// Stores the token of a vendor, in place of an earlier one.
 pub async fn register_token(ctx: &Context, account: &AccountId, vendor: &str, token: &str) -> Result<(), Error> {
     let sealed = token_key(ctx, account, vendor)?.seal(token.as_bytes());
-    let params =
-        vec![cuid().into(), account.as_str().into(), vendor.into(), sealed.into(), Value::Time(now_ms())];
+    let params = vec![cuid().into(), account.as_str().into(), vendor.into(), sealed.into(), Value::Time(now_ms())];
     ctx.db.execute(&STORE_TOKEN, params).await.map(drop)
 }
 
@@ -172,9 +171,8 @@ static STORE_TOKEN: Statement = Statement::portable(
          "token" = excluded."token", "updatedAt" = excluded."updatedAt""#,
 );
 
-static READ_TOKEN: Statement = Statement::portable(
-    r#"SELECT "token" FROM "ServiceAccountToken" WHERE "accountId" = $1 AND "vendor" = $2"#,
-);
+static READ_TOKEN: Statement =
+    Statement::portable(r#"SELECT "token" FROM "ServiceAccountToken" WHERE "accountId" = $1 AND "vendor" = $2"#);
 
 static READ_TOKENS: Statement = Statement::portable(
     r#"SELECT "vendor", "token" FROM "ServiceAccountToken" WHERE "accountId" = $1 ORDER BY "vendor""#,

@@ -12,6 +12,7 @@ use super::users::{self, Relationship, UserProfile};
 use super::{Context, RawJson};
 use crate::model::ids::AccountId;
 use crate::model::time::now_ms;
+use crate::realtime::event::Event;
 use crate::storage::value::Value;
 use crate::storage::{Error, Statement, Tx};
 
@@ -51,9 +52,12 @@ async fn change(
     let now = now_ms();
     let (caller, target) = (caller.clone(), target.clone());
     let outcome = ctx.db.transaction(async move |tx| apply(tx, &caller, &target, change, now).await).await?;
-    let Some((profile, posts)) = outcome else { return Ok(None) };
+    let Some((profile, posts, silent)) = outcome else { return Ok(None) };
     for post in posts {
         post.publish(ctx);
+    }
+    for (account, seq) in silent {
+        ctx.events.publish(Event::Silent { account, seq });
     }
     Ok(Some(profile))
 }
@@ -64,7 +68,7 @@ async fn apply(
     target: &AccountId,
     change: Change,
     now: i64,
-) -> Result<Option<(UserProfile, Vec<Posted>)>, Error> {
+) -> Result<Option<(UserProfile, Vec<Posted>, Vec<(AccountId, i64)>)>, Error> {
     let present = lock_accounts(tx, &[caller, target]).await?;
     if !present.contains(caller) || !present.contains(target) {
         return Ok(None);
@@ -91,13 +95,15 @@ async fn apply(
             posts
         }
     };
+    let mut silent = Vec::new();
     for account in [transition.mark_caller.then_some(caller), transition.mark_target.then_some(target)] {
         if let Some(account) = account {
-            changes::mark(tx, account, Kind::Friends, changes::SELF, None, now).await?;
+            let cursor = changes::mark(tx, account, Kind::Friends, changes::SELF, None, now).await?;
+            silent.push((account.clone(), cursor));
         }
     }
     let profile = users::profile_in(tx, caller, target).await?;
-    Ok(profile.map(|profile| (UserProfile { status: transition.answer, ..profile }, posts)))
+    Ok(profile.map(|profile| (UserProfile { status: transition.answer, ..profile }, posts, silent)))
 }
 
 /// What an action does to a pair of accounts.
@@ -175,21 +181,9 @@ async fn read(tx: &mut Tx<'_>, from: &AccountId, to: &AccountId) -> Result<Store
     }))
 }
 
-async fn write(
-    tx: &mut Tx<'_>,
-    from: &AccountId,
-    to: &AccountId,
-    status: Relationship,
-    now: i64,
-) -> Result<(), Error> {
+async fn write(tx: &mut Tx<'_>, from: &AccountId, to: &AccountId, status: Relationship, now: i64) -> Result<(), Error> {
     let accepted_at = if status == Relationship::Friend { Value::Time(now) } else { Value::Null };
-    let params = vec![
-        from.as_str().into(),
-        to.as_str().into(),
-        status.as_str().into(),
-        Value::Time(now),
-        accepted_at,
-    ];
+    let params = vec![from.as_str().into(), to.as_str().into(), status.as_str().into(), Value::Time(now), accepted_at];
     tx.execute(&WRITE, params).await.map(drop)
 }
 

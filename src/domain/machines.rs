@@ -291,9 +291,8 @@ static INSERT: Statement = Statement::portable(
                  "active", "lastActiveAt", "createdAt", "updatedAt""#,
 );
 
-static READ_METADATA: Statement = Statement::portable(
-    r#"SELECT "metadataVersion", "metadata" FROM "Machine" WHERE "id" = $1 AND "accountId" = $2"#,
-);
+static READ_METADATA: Statement =
+    Statement::portable(r#"SELECT "metadataVersion", "metadata" FROM "Machine" WHERE "id" = $1 AND "accountId" = $2"#);
 
 static READ_DAEMON_STATE: Statement = Statement::portable(
     r#"SELECT "daemonStateVersion", "daemonState" FROM "Machine" WHERE "id" = $1 AND "accountId" = $2"#,

@@ -12,7 +12,7 @@ use crate::realtime::event::{Audience, Event, Update};
 use crate::storage::{self, Row, Statement, Tx, Value};
 
 /// Sessions in the list of the first version.
-const RECENT_MAX: usize = 150;
+const RECENT_MAX: u32 = 150;
 
 /// A session counts as active if it was heard of so recently.
 const ACTIVE_WITHIN_MS: i64 = 15 * 60 * 1000;
@@ -118,7 +118,7 @@ static RECENT_SHARED: Statement = Statement::portable(concat!(
 
 /// The most recently updated sessions, owned and shared.
 pub async fn list_recent(ctx: &Context, account: &AccountId) -> Result<Vec<RecentItem>, storage::Error> {
-    let params = || vec![account.as_str().into(), Value::Int(150)];
+    let params = || vec![account.as_str().into(), RECENT_MAX.into()];
     let owned = ctx.db.query(&RECENT_OWNED, params()).await?;
     let shared = ctx.db.query(&RECENT_SHARED, params()).await?;
     let owned = owned.into_iter().map(|mut row| RecentItem { session: Session::from_row(&mut row), share: None });
@@ -130,7 +130,7 @@ pub async fn list_recent(ctx: &Context, account: &AccountId) -> Result<Vec<Recen
     let mut items: Vec<RecentItem> = owned.chain(shared).collect();
     // Stable: owned ones come first on ties.
     items.sort_by_key(|item| std::cmp::Reverse(item.session.updated_at));
-    items.truncate(RECENT_MAX);
+    items.truncate(RECENT_MAX as usize);
     Ok(items)
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::accounts::ShortProfile;
-use super::changes::{self, Kind};
+use super::changes::{self, Kind, Marks};
 use super::locks::lock_accounts;
 use super::{Context, RawJson, friends};
 use crate::model::ids::{AccountId, SessionId, cuid};
@@ -98,11 +98,7 @@ impl Standing {
 }
 
 /// Locks a session and tells what the caller is to it; `None` if there is no such session.
-async fn lock_session(
-    tx: &mut Tx<'_>,
-    session: &SessionId,
-    caller: &AccountId,
-) -> Result<Option<Standing>, Error> {
+async fn lock_session(tx: &mut Tx<'_>, session: &SessionId, caller: &AccountId) -> Result<Option<Standing>, Error> {
     let row = tx.query_opt(&LOCK_SESSION, vec![caller.as_str().into(), session.as_str().into()]).await?;
     Ok(row.map(|row| Standing::from_row(&row, caller)))
 }
@@ -147,7 +143,7 @@ pub async fn grant(
     let grant = Arc::new(grant);
     let (actor, place, input) = (caller.clone(), session.clone(), Arc::clone(&grant));
     let outcome = ctx.db.transaction(async move |tx| write_grant(tx, &actor, &place, &input, now).await).await?;
-    let Granted { mut row, mut sharer, cursor } = match outcome {
+    let Granted { mut row, mut sharer, marks } = match outcome {
         Ok(granted) => granted,
         Err(refusal) => return Ok(Err(refusal)),
     };
@@ -169,7 +165,8 @@ pub async fn grant(
         encrypted_data_key: protocol::base64::encode(&grant.encrypted_data_key),
         created_at: share.created_at,
     };
-    ctx.publish_update(&grant.user, cursor, Audience::All, &event);
+    marks.publish_silent(ctx);
+    ctx.publish_update(&grant.user, marks.cursor, Audience::All, &event);
     Ok(Ok(share))
 }
 
@@ -177,8 +174,7 @@ struct Granted {
     row: Row,
     /// The profile of the one who shares.
     sharer: Row,
-    /// The recipient's later cursor.
-    cursor: i64,
+    marks: Marks,
 }
 
 async fn write_grant(
@@ -216,8 +212,8 @@ async fn write_grant(
     let vanished = || Error::Internal("a row vanished inside a transaction".to_owned());
     let row = tx.query_opt(&FIND_BY_RECIPIENT, key()).await?.ok_or_else(vanished)?;
     let sharer = tx.query_opt(&SHARER, vec![caller.as_str().into()]).await?.ok_or_else(vanished)?;
-    let cursor = mark_change(tx, caller, &grant.user, session, now).await?;
-    Ok(Ok(Granted { row, sharer, cursor }))
+    let marks = mark_change(tx, caller, &grant.user, session, now).await?;
+    Ok(Ok(Granted { row, sharer, marks }))
 }
 
 async fn check_grant(
@@ -273,7 +269,7 @@ pub async fn adjust(
     let (actor, place, id) = (caller.clone(), session.clone(), share_id.to_owned());
     let outcome =
         ctx.db.transaction(async move |tx| write_adjustment(tx, &actor, &place, &id, adjustment, now).await).await?;
-    let (mut row, cursor) = match outcome {
+    let (mut row, marks) = match outcome {
         Ok(adjusted) => adjusted,
         Err(refusal) => return Ok(Err(refusal)),
     };
@@ -286,7 +282,8 @@ pub async fn adjust(
         access_level: share.level.as_str(),
         updated_at: share.updated_at,
     };
-    ctx.publish_update(&share.shared_with.id.as_str().into(), cursor, Audience::All, &event);
+    marks.publish_silent(ctx);
+    ctx.publish_update(&share.shared_with.id.as_str().into(), marks.cursor, Audience::All, &event);
     Ok(Ok(share))
 }
 
@@ -297,7 +294,7 @@ async fn write_adjustment(
     share_id: &str,
     adjustment: Adjustment,
     now: i64,
-) -> Result<Result<(Row, i64), Refusal>, Error> {
+) -> Result<Result<(Row, Marks), Refusal>, Error> {
     let standing = lock_session(tx, session, caller).await?;
     let Some(standing) = standing.filter(Standing::may_manage) else { return Ok(Err(Refusal::Forbidden)) };
     if adjustment.can_approve_permissions.is_some() && !standing.may_delegate() {
@@ -317,8 +314,8 @@ async fn write_adjustment(
         tx.execute(&ADJUST, params).await?;
     }
     let Some(row) = tx.query_opt(&FIND, key()).await? else { return Ok(Err(Refusal::ShareNotFound)) };
-    let cursor = mark_change(tx, caller, &recipient, session, now).await?;
-    Ok(Ok((row, cursor)))
+    let marks = mark_change(tx, caller, &recipient, session, now).await?;
+    Ok(Ok((row, marks)))
 }
 
 /// Ends a share.
@@ -331,12 +328,13 @@ pub async fn revoke(
     let now = now_ms();
     let (actor, place, id) = (caller.clone(), session.clone(), share_id.to_owned());
     let outcome = ctx.db.transaction(async move |tx| remove(tx, &actor, &place, &id, now).await).await?;
-    let (recipient, cursor) = match outcome {
+    let (recipient, marks) = match outcome {
         Ok(removed) => removed,
         Err(refusal) => return Ok(Err(refusal)),
     };
     let event = SessionShareRevoked { t: "session-share-revoked", session_id: session, sid: session, share_id };
-    ctx.publish_update(&recipient, cursor, Audience::All, &event);
+    marks.publish_silent(ctx);
+    ctx.publish_update(&recipient, marks.cursor, Audience::All, &event);
     Ok(Ok(()))
 }
 
@@ -346,7 +344,7 @@ async fn remove(
     session: &SessionId,
     share_id: &str,
     now: i64,
-) -> Result<Result<(AccountId, i64), Refusal>, Error> {
+) -> Result<Result<(AccountId, Marks), Refusal>, Error> {
     let standing = lock_session(tx, session, caller).await?;
     if !standing.is_some_and(|standing| standing.may_manage()) {
         return Ok(Err(Refusal::Forbidden));
@@ -356,8 +354,8 @@ async fn remove(
     let recipient = AccountId::from(row.text(RECIPIENT_COLUMN));
     lock_accounts(tx, &[caller, &recipient]).await?;
     tx.execute(&DELETE, key()).await?;
-    let cursor = mark_change(tx, caller, &recipient, session, now).await?;
-    Ok(Ok((recipient, cursor)))
+    let marks = mark_change(tx, caller, &recipient, session, now).await?;
+    Ok(Ok((recipient, marks)))
 }
 
 /// Marks a share for the one who acts and for the recipient, whose later cursor is returned.
@@ -367,10 +365,11 @@ async fn mark_change(
     recipient: &AccountId,
     session: &SessionId,
     now: i64,
-) -> Result<i64, Error> {
-    changes::mark(tx, caller, Kind::Share, session.as_str(), None, now).await?;
-    changes::mark(tx, recipient, Kind::Share, session.as_str(), None, now).await?;
-    changes::mark(tx, recipient, Kind::Session, session.as_str(), None, now).await
+) -> Result<Marks, Error> {
+    let acted = changes::mark(tx, caller, Kind::Share, session.as_str(), None, now).await?;
+    let shared = changes::mark(tx, recipient, Kind::Share, session.as_str(), None, now).await?;
+    let cursor = changes::mark(tx, recipient, Kind::Session, session.as_str(), None, now).await?;
+    Ok(Marks { cursor, silent: vec![(caller.clone(), acted), (recipient.clone(), shared)] })
 }
 
 /// Columns of `FIND` and `FIND_BY_RECIPIENT`: id of the share, the recipient's profile, then these.
@@ -470,9 +469,8 @@ static FIND_BY_RECIPIENT: Statement = Statement::portable(
        WHERE h."sessionId" = $1 AND h."sharedWithUserId" = $2"#,
 );
 
-static SHARER: Statement = Statement::portable(
-    r#"SELECT "id", "firstName", "lastName", "username", "avatar" FROM "Account" WHERE "id" = $1"#,
-);
+static SHARER: Statement =
+    Statement::portable(r#"SELECT "id", "firstName", "lastName", "username", "avatar" FROM "Account" WHERE "id" = $1"#);
 
 static REPLACE: Statement = Statement::portable(
     r#"UPDATE "SessionShare" SET "accessLevel" = $1, "encryptedDataKey" = $2,
@@ -490,5 +488,4 @@ static ADJUST: Statement = Statement::portable(
     r#"UPDATE "SessionShare" SET "accessLevel" = $1, "canApprovePermissions" = $2, "updatedAt" = $3 WHERE "id" = $4"#,
 );
 
-static DELETE: Statement =
-    Statement::portable(r#"DELETE FROM "SessionShare" WHERE "id" = $1 AND "sessionId" = $2"#);
+static DELETE: Statement = Statement::portable(r#"DELETE FROM "SessionShare" WHERE "id" = $1 AND "sessionId" = $2"#);

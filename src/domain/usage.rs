@@ -97,7 +97,10 @@ pub struct Sum {
 #[derive(Debug, PartialEq)]
 pub enum Queried {
     /// Oldest first.
-    Sums { sums: Vec<Sum>, total_reports: u64 },
+    Sums {
+        sums: Vec<Sum>,
+        total_reports: u64,
+    },
     SessionNotFound,
     /// A bound that is no date.
     OutOfRange,

@@ -17,7 +17,7 @@ use protocol::http::head::{HeadParser, RequestHead};
 use protocol::http::{Error as HeadError, Expectation, Framing, Limits, Method};
 
 use super::fd::{self, Received};
-use super::service::{Admission, BodyRefusal, Incoming, Liveness, Outcome, Response, Service};
+use super::service::{Admission, Incoming, Liveness, Outcome, Response, Service};
 use super::turn::Turn;
 use crate::runtime::race::{Either, race};
 
@@ -76,7 +76,11 @@ impl<S: Service + 'static> Connection<S> {
             let (head, head_bytes) = match self.next_head().await {
                 Ok(found) => found,
                 Err(Stop::Gone) => return Ok(()),
-                Err(Stop::Timeout) => return self.refuse_late().await,
+                Err(Stop::Timeout) => {
+                    fd::send_all(&self.stream, encode::REQUEST_TIMEOUT).await?;
+                    self.linger().await;
+                    return Ok(());
+                }
                 Err(Stop::Head(error)) => return self.refuse_head(error).await,
             };
             let keep = head.keep_alive() && !self.http.closing.get();
@@ -123,9 +127,13 @@ impl<S: Service + 'static> Connection<S> {
         let body = match self.body(&head, bytes_max).await {
             Ok(body) => body,
             Err(Refused::Gone(error)) => return Err(error),
-            Err(Refused::Body(refusal)) => {
-                let response = self.http.service.refuse_body(&head, ticket, refusal);
-                self.respond(&head, response, false).await?;
+            Err(Refused::TooLarge) => {
+                let response = self.http.service.refuse_large_body(&head, ticket);
+                return self.respond(&head, response, false).await;
+            }
+            Err(Refused::Malformed) => {
+                // The ticket is dropped: the body will not come.
+                fd::send_all(&self.stream, encode::BAD_REQUEST).await?;
                 self.linger().await;
                 return Ok(false);
             }
@@ -202,7 +210,7 @@ impl<S: Service + 'static> Connection<S> {
         let mut decoder = BodyDecoder::new(head.framing(), bytes_max)?;
         let mut body = Vec::new();
         if head.expect_continue() && self.input.is_empty() {
-            fd::send_all(&self.stream, b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+            fd::send_all(&self.stream, encode::CONTINUE).await?;
         }
         loop {
             let progress = decoder.decode(&self.input, &mut body)?;
@@ -249,18 +257,6 @@ impl<S: Service + 'static> Connection<S> {
         Ok(())
     }
 
-    /// The head did not come in time. As bare as the answers to what is no HTTP (`spec/http.md` §1).
-    async fn refuse_late(&mut self) -> io::Result<()> {
-        let body = r#"{"error":"Request Timeout","message":"Client Timeout","statusCode":408}"#;
-        let bytes = format!(
-            "HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-            body.len()
-        );
-        fd::send_all(&self.stream, bytes.as_bytes()).await?;
-        self.linger().await;
-        Ok(())
-    }
-
     /// Closes in a way that lets the client read the answer: closing with unread input would reset the connection and
     /// take the answer with it. Bounded, because the rest of a refused upload may be long.
     async fn linger(&mut self) {
@@ -291,7 +287,9 @@ struct Shape {
 
 enum Refused {
     Gone(io::Error),
-    Body(BodyRefusal),
+    TooLarge,
+    /// Bad chunk framing.
+    Malformed,
 }
 
 impl From<io::Error> for Refused {
@@ -302,9 +300,9 @@ impl From<io::Error> for Refused {
 
 impl From<BodyError> for Refused {
     fn from(error: BodyError) -> Self {
-        Self::Body(match error {
-            BodyError::TooLarge => BodyRefusal::TooLarge,
-            _ => BodyRefusal::Malformed,
-        })
+        match error {
+            BodyError::TooLarge => Self::TooLarge,
+            _ => Self::Malformed,
+        }
     }
 }

@@ -33,14 +33,6 @@ pub enum Admission {
     HandOff(CoreId),
 }
 
-/// Why a body was not delivered to [`Service::handle`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BodyRefusal {
-    TooLarge,
-    /// Bad chunk framing; answered as unparsable HTTP.
-    Malformed,
-}
-
 /// A complete request.
 pub struct Incoming {
     pub head: RequestHead,
@@ -90,8 +82,8 @@ pub type Answer = Pin<Box<dyn Future<Output = Outcome>>>;
 pub trait Service {
     fn admit(&self, head: &RequestHead) -> Admission;
 
-    /// A body that [`Admission::Body`] asked for did not come in order. The connection is closed after the answer.
-    fn refuse_body(&self, head: &RequestHead, ticket: Option<Box<dyn Any>>, refusal: BodyRefusal) -> Response;
+    /// A body is larger than [`Admission::Body`] allows. The connection is closed after the answer.
+    fn refuse_large_body(&self, head: &RequestHead, ticket: Option<Box<dyn Any>>) -> Response;
 
     fn handle(self: Rc<Self>, incoming: Incoming, liveness: Liveness) -> Answer;
 

@@ -20,7 +20,7 @@ use protocol::websocket::message::Decoder;
 use super::hub::{Hub, Whereabouts};
 use super::message::{Message, Moved};
 use crate::net::fd;
-use crate::net::service::{Admission, Answer, BodyRefusal, Incoming, Liveness, Outcome, Response};
+use crate::net::service::{Admission, Answer, Incoming, Liveness, Outcome, Response};
 use crate::net::websocket::{Channel, Flow, Receiver};
 use crate::runtime::cores::CoreId;
 use crate::runtime::race::{Either, race};
@@ -93,22 +93,17 @@ impl Hub {
         Admission::Body { bytes_max, ticket: Some(Box::new(Posting { hub: Rc::clone(self), key, received: false })) }
     }
 
-    pub fn refuse_body(&self, ticket: Option<Box<dyn Any>>, refusal: BodyRefusal) -> Response {
-        match refusal {
-            BodyRefusal::TooLarge => {
-                log::warn!(
-                    "a request to the realtime endpoint exceeds {} bytes (HAPPIER_SOCKET_PAYLOAD_BYTES_MAX)",
-                    self.settings.engine.payload_bytes_max
-                );
-                // The session lives on.
-                if let Some(Ok(mut posting)) = ticket.map(|ticket| ticket.downcast::<Posting>()) {
-                    posting.received = true;
-                    self.post_ended(posting.key);
-                }
-                respond(413, None, Vec::new())
-            }
-            BodyRefusal::Malformed => respond(400, None, Vec::new()),
+    pub fn refuse_large_body(&self, ticket: Option<Box<dyn Any>>) -> Response {
+        log::warn!(
+            "a request to the realtime endpoint exceeds {} bytes (HAPPIER_SOCKET_PAYLOAD_BYTES_MAX)",
+            self.settings.engine.payload_bytes_max
+        );
+        // The session lives on.
+        if let Some(Ok(mut posting)) = ticket.map(|ticket| ticket.downcast::<Posting>()) {
+            posting.received = true;
+            self.post_ended(posting.key);
         }
+        respond(413, None, Vec::new())
     }
 
     pub fn handle_request(self: Rc<Self>, incoming: Incoming, liveness: Liveness) -> Answer {

@@ -42,6 +42,8 @@ pub struct Ephemeral {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     Update(Update),
+    /// A cursor that was committed without an update of its own. Nobody is told; the updates behind it need not wait.
+    Silent { account: AccountId, seq: i64 },
     Ephemeral(Ephemeral),
 }
 

@@ -57,14 +57,27 @@ pub const GAP_WAIT_MS: u64 = 50;
 pub const HELD_MAX: usize = 256;
 
 struct Held {
-    update: Update,
+    seq: i64,
+    /// None for a cursor without an update.
+    update: Option<Update>,
+    /// Whoever joined later does not get it: delivery is to those who were there when it happened.
+    epoch: u64,
     until: Millis,
+}
+
+/// An update that may go out, to members that joined at its epoch or before.
+#[derive(Debug)]
+pub struct Released {
+    pub update: Update,
+    pub epoch: u64,
 }
 
 /// Members and order of one account.
 #[derive(Default)]
 pub struct Home {
-    members: Vec<Member>,
+    members: Vec<(u64, Member)>,
+    /// Counts members that have joined.
+    epoch: u64,
     /// Highest cursor that has gone out; 0 before the first.
     published: i64,
     held: VecDeque<Held>,
@@ -72,16 +85,17 @@ pub struct Home {
 
 impl Home {
     pub fn join(&mut self, member: Member) {
-        debug_assert!(self.members.iter().all(|other| other.place != member.place));
-        self.members.push(member);
+        debug_assert!(self.members.iter().all(|(_, other)| other.place != member.place));
+        self.epoch += 1;
+        self.members.push((self.epoch, member));
     }
 
     pub fn leave(&mut self, place: Place) {
-        self.members.retain(|member| member.place != place);
+        self.members.retain(|(_, member)| member.place != place);
     }
 
-    pub fn members(&self) -> &[Member] {
-        &self.members
+    pub fn members(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().map(|(_, member)| member)
     }
 
     /// Whether nothing would be lost by forgetting this home.
@@ -89,62 +103,71 @@ impl Home {
         self.members.is_empty() && self.held.is_empty()
     }
 
-    /// Who gets an event.
-    pub fn recipients<'a>(
-        &'a self,
-        audience: &'a Audience,
-        skip: Option<SocketId>,
-    ) -> impl Iterator<Item = &'a Member> {
-        self.members.iter().filter(move |member| member.hears(audience) && Some(member.socket) != skip)
+    /// Who gets an event that happens now.
+    pub fn recipients<'a>(&'a self, audience: &'a Audience) -> impl Iterator<Item = &'a Member> {
+        self.members().filter(move |member| member.hears(audience))
+    }
+
+    /// Who gets an update.
+    pub fn recipients_of<'a>(&'a self, released: &'a Released) -> impl Iterator<Item = &'a Member> {
+        let Released { update, epoch } = released;
+        let there = self.members.iter().filter(move |(joined, _)| joined <= epoch).map(|(_, member)| member);
+        there.filter(move |member| member.hears(&update.audience) && Some(member.socket) != update.skip)
     }
 
     /// Takes an update and appends what may go out now, in the order of cursors. Returns when to call
     /// [`Self::overdue`], if something is held back.
-    pub fn offer(&mut self, update: Update, now: Millis, out: &mut Vec<Update>) -> Option<Millis> {
-        if self.published == 0 || update.seq <= self.published + 1 {
-            self.published = self.published.max(update.seq);
-            out.push(update);
+    pub fn offer(&mut self, update: Update, now: Millis, out: &mut Vec<Released>) -> Option<Millis> {
+        self.take(update.seq, Some(update), now, out)
+    }
+
+    /// Takes a cursor that no update tells of.
+    pub fn pass(&mut self, seq: i64, now: Millis, out: &mut Vec<Released>) -> Option<Millis> {
+        self.take(seq, None, now, out)
+    }
+
+    fn take(&mut self, seq: i64, update: Option<Update>, now: Millis, out: &mut Vec<Released>) -> Option<Millis> {
+        let held = Held { seq, update, epoch: self.epoch, until: now + GAP_WAIT_MS };
+        if self.published == 0 || seq <= self.published + 1 {
+            self.publish(held, out);
             self.release(out);
         } else {
-            let at = self.held.partition_point(|held| held.update.seq <= update.seq);
-            self.held.insert(at, Held { update, until: now + GAP_WAIT_MS });
+            let at = self.held.partition_point(|other| other.seq <= seq);
+            self.held.insert(at, held);
             if self.held.len() > HELD_MAX {
                 self.give_up_first(out);
             }
         }
-        debug_assert!(self.held.front().is_none_or(|first| first.update.seq > self.published + 1));
+        debug_assert!(self.held.front().is_none_or(|first| first.seq > self.published + 1));
         self.held.iter().map(|held| held.until).min()
     }
 
     /// Lets go of updates that have waited long enough.
-    pub fn overdue(&mut self, now: Millis, out: &mut Vec<Update>) -> Option<Millis> {
-        while let Some(last) = self.held.iter().rposition(|held| held.until <= now) {
-            // Everything before an overdue update goes with it: order matters more than a later deadline.
-            for _ in 0..=last {
-                self.give_up_first(out);
-                if self.held.is_empty() {
-                    break;
-                }
-            }
+    pub fn overdue(&mut self, now: Millis, out: &mut Vec<Released>) -> Option<Millis> {
+        // Everything before an overdue update goes with it: order matters more than a later deadline.
+        while self.held.iter().any(|held| held.until <= now) {
+            self.give_up_first(out);
         }
         self.held.iter().map(|held| held.until).min()
     }
 
-    fn give_up_first(&mut self, out: &mut Vec<Update>) {
+    fn publish(&mut self, held: Held, out: &mut Vec<Released>) {
+        self.published = self.published.max(held.seq);
+        out.extend(held.update.map(|update| Released { update, epoch: held.epoch }));
+    }
+
+    fn give_up_first(&mut self, out: &mut Vec<Released>) {
         if let Some(first) = self.held.pop_front() {
-            self.published = self.published.max(first.update.seq);
-            out.push(first.update);
+            self.publish(first, out);
             self.release(out);
         }
     }
 
-    fn release(&mut self, out: &mut Vec<Update>) {
-        while let Some(first) = self.held.front() {
-            if first.update.seq > self.published + 1 {
-                return;
+    fn release(&mut self, out: &mut Vec<Released>) {
+        while self.held.front().is_some_and(|first| first.seq <= self.published + 1) {
+            if let Some(first) = self.held.pop_front() {
+                self.publish(first, out);
             }
-            self.published = self.published.max(first.update.seq);
-            out.extend(self.held.pop_front().map(|held| held.update));
         }
     }
 }
@@ -165,8 +188,8 @@ mod tests {
         }
     }
 
-    fn seqs(out: &mut Vec<Update>) -> Vec<i64> {
-        out.drain(..).map(|update| update.seq).collect()
+    fn seqs(out: &mut Vec<Released>) -> Vec<i64> {
+        out.drain(..).map(|released| released.update.seq).collect()
     }
 
     #[test]
@@ -188,7 +211,8 @@ mod tests {
             home.join(Member { place: Place { core: CoreId(0), key: slab.insert(()) }, socket, class });
         }
         let heard = |audience: Audience, skip: Option<SocketId>| -> Vec<usize> {
-            home.recipients(&audience, skip).map(|m| sockets.iter().position(|s| *s == m.socket).unwrap()).collect()
+            let released = Released { update: Update { audience, skip, ..update(1) }, epoch: u64::MAX };
+            home.recipients_of(&released).map(|m| sockets.iter().position(|s| *s == m.socket).unwrap()).collect()
         };
         assert_eq!(heard(Audience::All, None), [0, 1, 2, 3, 4]);
         assert_eq!(heard(Audience::UserScoped, None), [0]);
@@ -225,6 +249,38 @@ mod tests {
     }
 
     #[test]
+    fn a_cursor_without_an_update_holds_nobody_up() {
+        let mut home = Home::default();
+        let mut out = Vec::new();
+        home.offer(update(1), 0, &mut out);
+        home.offer(update(3), 0, &mut out);
+        assert_eq!(home.pass(2, 0, &mut out), None);
+        assert_eq!(seqs(&mut out), [1, 3]);
+    }
+
+    #[test]
+    fn whoever_comes_later_hears_nothing_of_what_was_held_back() {
+        let mut slab = Slab::default();
+        let mut home = Home::default();
+        let mut join = |home: &mut Home| {
+            let socket = SocketId::random();
+            home.join(Member { place: Place { core: CoreId(0), key: slab.insert(()) }, socket, class: Class::User });
+            socket
+        };
+        let first = join(&mut home);
+        let mut out = Vec::new();
+        home.offer(update(1), 0, &mut out);
+        home.offer(update(3), 0, &mut out);
+        let second = join(&mut home);
+        home.offer(update(2), 0, &mut out);
+        let heard = |seq: i64| -> Vec<SocketId> {
+            let released = out.iter().find(|released| released.update.seq == seq).unwrap();
+            home.recipients_of(released).map(|member| member.socket).collect()
+        };
+        assert_eq!((heard(2), heard(3)), (vec![first, second], vec![first]));
+    }
+
+    #[test]
     fn a_second_event_with_the_same_cursor_follows_the_first() {
         let mut home = Home::default();
         let mut out = Vec::new();
@@ -246,6 +302,6 @@ mod tests {
             assert!(home.held.len() <= HELD_MAX);
         }
         assert_eq!(out.len(), 1000 + 1 - HELD_MAX);
-        assert!(out.is_sorted_by_key(|update| update.seq));
+        assert!(out.is_sorted_by_key(|released| released.update.seq));
     }
 }

@@ -18,7 +18,7 @@ use protocol::engineio::sid::Sid;
 use super::application::{Admission, Application, Caller};
 use super::client::{Client, Socket};
 use super::event::{Ephemeral, Event, Publish, Update};
-use super::home::{Home, Member, Place};
+use super::home::{Home, Member, Place, Released};
 use super::message::{Delivery, Message};
 use crate::model::ids::{AccountId, SocketId};
 use crate::net::frame::Frame;
@@ -141,31 +141,40 @@ impl Hub {
     }
 
     fn publish_here(&self, event: Event) {
+        // Nobody of an account without a home is connected anywhere: clients catch up when they come back.
         match event {
             Event::Update(update) => {
-                let mut due = Vec::new();
-                let mut homes = self.homes.borrow_mut();
-                // Nobody of this account is connected anywhere: clients catch up when they come back.
-                let Some(home) = homes.get_mut(&update.account) else { return };
-                let wait = home.offer(update, self.turn.now(), &mut due);
-                self.note_overdue(wait);
-                for update in &due {
-                    self.fan_out(home, update);
-                }
+                let now = self.turn.now();
+                self.with_home(&update.account.clone(), |home, due| home.offer(update, now, due));
+            }
+            Event::Silent { account, seq } => {
+                let now = self.turn.now();
+                self.with_home(&account, |home, due| home.pass(seq, now, due));
             }
             Event::Ephemeral(ephemeral) => {
                 if let Some(home) = self.homes.borrow().get(&ephemeral.account) {
                     let frame = encode_ephemeral(&ephemeral);
-                    self.deliver(home.recipients(&ephemeral.audience, None), &frame);
+                    self.deliver(home.recipients(&ephemeral.audience), &frame);
                 }
             }
         }
     }
 
-    fn fan_out(&self, home: &Home, update: &Update) {
-        let mut recipients = home.recipients(&update.audience, update.skip).peekable();
+    fn with_home(&self, account: &AccountId, act: impl FnOnce(&mut Home, &mut Vec<Released>) -> Option<Millis>) {
+        let mut homes = self.homes.borrow_mut();
+        let Some(home) = homes.get_mut(account) else { return };
+        let mut due = Vec::new();
+        let wait = act(home, &mut due);
+        self.note_overdue(wait);
+        for released in &due {
+            self.fan_out(home, released);
+        }
+    }
+
+    fn fan_out(&self, home: &Home, released: &Released) {
+        let mut recipients = home.recipients_of(released).peekable();
         if recipients.peek().is_some() {
-            let frame = encode_update(update);
+            let frame = encode_update(&released.update);
             self.deliver(recipients, &frame);
         }
     }
@@ -207,8 +216,8 @@ impl Hub {
             let mut due = Vec::new();
             let wait = home.overdue(now, &mut due);
             self.note_overdue(wait);
-            for update in &due {
-                self.fan_out(home, update);
+            for released in &due {
+                self.fan_out(home, released);
             }
         }
         homes.retain(|_, home| !home.is_vacant());
@@ -322,6 +331,7 @@ impl Publish for Hub {
     fn publish(&self, event: Event) {
         let account = match &event {
             Event::Update(update) => &update.account,
+            Event::Silent { account, .. } => account,
             Event::Ephemeral(ephemeral) => &ephemeral.account,
         };
         let home = self.home_of(account);

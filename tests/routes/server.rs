@@ -1,6 +1,6 @@
 //! The HTTP API over a real database, without sockets: requests are parsed heads, answers are values.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -39,6 +39,8 @@ pub struct Server {
     pub ctx: Rc<Context>,
     api: Rc<Api>,
     events: Rc<Recorder>,
+    /// Where requests come from; limits count per address.
+    pub peer: Cell<IpAddr>,
 }
 
 /// An account that is logged in.
@@ -82,7 +84,7 @@ impl Server {
         let rates = Some(Arc::new(RateLimits::new(Vec::new())));
         let limits = Limits { body_bytes_max: 104_857_600, rates };
         let api = Api::new(Rc::clone(&ctx), Rc::new(RefCell::new(TokenCache::default())), limits);
-        Self { ctx, api, events }
+        Self { ctx, api, events, peer: Cell::new(IpAddr::V4(Ipv4Addr::LOCALHOST)) }
     }
 
     /// Deriving a key takes a while; once per test run is enough.
@@ -92,7 +94,7 @@ impl Server {
 
     /// Sends a request as it is written.
     pub async fn raw(&self, head: &str, body: &[u8]) -> Answer {
-        let response = self.api.handle(parse(head), body.to_vec(), IpAddr::V4(Ipv4Addr::LOCALHOST)).await;
+        let response = self.api.handle(parse(head), body.to_vec(), self.peer.get()).await;
         let body = match response.content_type {
             Some(kind) if kind.starts_with("application/json") => {
                 serde_json::from_slice(&response.body).expect("a JSON answer")
@@ -169,9 +171,14 @@ impl Server {
         self.ctx.db.execute(&SHARE, params).await.expect("a share");
     }
 
+    /// Everything published since the last call.
+    pub fn events(&self) -> Vec<Event> {
+        std::mem::take(&mut *self.events.0.borrow_mut())
+    }
+
     /// The updates published since the last call.
     pub fn updates(&self) -> Vec<Update> {
-        let events = std::mem::take(&mut *self.events.0.borrow_mut());
+        let events = self.events();
         let update = |event| match event {
             Event::Update(update) => Some(update),
             Event::Ephemeral(_) => None,

@@ -53,7 +53,7 @@ pub async fn unknown_routes_and_bad_paths(server: Rc<Server>) {
 pub async fn preflights(server: Rc<Server>) {
     let head = "OPTIONS /nowhere HTTP/1.1\r\nHost: x\r\nOrigin: null\r\nAccess-Control-Request-Method: ANY\r\n\r\n";
     let answer = server.raw(head, b"").await;
-    assert_eq!((answer.status, answer.response.header("Content-Length")), (204, Some("0")));
+    assert_eq!((answer.status, answer.response.body.len()), (204, 0));
     assert_eq!(answer.response.header("Access-Control-Allow-Origin"), Some("*"));
     let methods = answer.response.header("Access-Control-Allow-Methods").unwrap();
     assert!(methods.contains("PUT") && methods.contains("PATCH"));

@@ -69,7 +69,9 @@ impl Shell {
         match self.session.handle_packet(source, packet, self.now, &self.config) {
             Received::Nothing => {}
             Received::Empty => self.session.close(self.now, &self.config),
-            Received::Message(_) | Received::Binary(_) => assert!(self.session.is_open() && source == Source::Transport),
+            Received::Message(_) | Received::Binary(_) => {
+                assert!(self.session.is_open() && source == Source::Transport)
+            }
         }
     }
 

@@ -130,8 +130,16 @@ impl<'a> Packet<'a> {
         }
     }
 
+    /// Whether it is an event, with attachments or without.
+    pub fn is_event(&self) -> bool {
+        matches!(self.kind, Kind::Event | Kind::BinaryEvent)
+    }
+
     /// The name of an event; `None` if its first element cannot be one, or there is none.
     pub fn event_name(&self) -> Option<Name<'a>> {
+        if !self.is_event() {
+            return None;
+        }
         let raw = json::elements(self.data?).next()?;
         match json::kind(raw) {
             // A name with half of a surrogate pair matches no handler either.
@@ -143,8 +151,7 @@ impl<'a> Packet<'a> {
 
     /// The raw JSON of the arguments: of an event those behind its name, of an acknowledgement all.
     pub fn arguments(&self) -> impl Iterator<Item = &'a str> + use<'a> {
-        let name = usize::from(matches!(self.kind, Kind::Event | Kind::BinaryEvent));
-        self.data.map(json::elements).into_iter().flatten().skip(name)
+        self.data.map(json::elements).into_iter().flatten().skip(usize::from(self.is_event()))
     }
 }
 

@@ -130,10 +130,8 @@ impl FromRequest for Update {
 
 pub async fn update(ctx: Rc<Context>, caller: AccountId, input: Update) -> Result<Response, Error> {
     let Named { session, share } = input.share;
-    let adjustment = Adjustment {
-        level: input.level.map(Level::from_name),
-        can_approve_permissions: input.can_approve_permissions,
-    };
+    let adjustment =
+        Adjustment { level: input.level.map(Level::from_name), can_approve_permissions: input.can_approve_permissions };
     let share = sharing::adjust(&ctx, &caller, &session, &share, adjustment).await??;
     Ok(Response::ok(&Body { share: share.into() }))
 }

@@ -62,7 +62,14 @@ pub struct Sender {
 
 impl Door {
     pub fn new(ctx: Rc<Context>, hub: Rc<Hub>, tokens: Rc<RefCell<TokenCache>>) -> Rc<Self> {
-        Rc::new_cyclic(|this| Self { this: this.clone(), ctx, hub, tokens, serial: Serial::default(), running: Cell::new(0) })
+        Rc::new_cyclic(|this| Self {
+            this: this.clone(),
+            ctx,
+            hub,
+            tokens,
+            serial: Serial::default(),
+            running: Cell::new(0),
+        })
     }
 
     /// Whether everything that events have asked for is done.
@@ -95,7 +102,11 @@ impl Door {
         let now = crate::model::time::now_ms();
         body.extend_from_slice(format!(r#","active":{active},"activeAt":{now}}}"#).as_bytes());
         let body = String::from_utf8(body).expect("written as UTF-8");
-        self.hub.publish(Event::Ephemeral(Ephemeral { account: account.clone(), audience: Audience::UserScoped, body }));
+        self.hub.publish(Event::Ephemeral(Ephemeral {
+            account: account.clone(),
+            audience: Audience::UserScoped,
+            body,
+        }));
     }
 }
 
@@ -121,9 +132,8 @@ impl Application for Door {
             None if auth.member("clientType").is_none_or(|raw| !truthy(raw)) => Class::User,
             _ => Class::Other,
         };
-        let account = data::text(token).and_then(|token| {
-            self.tokens.borrow_mut().verify(&self.ctx.tokens, &token, crate::model::time::now_ms())
-        });
+        let account = data::text(token)
+            .and_then(|token| self.tokens.borrow_mut().verify(&self.ctx.tokens, &token, crate::model::time::now_ms()));
         match account {
             Some(account) => Ok(Admission { account, class }),
             None => Err("Invalid authentication token"),

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::Context;
 use super::accounts::ShortProfile;
-use super::changes::{self, Kind};
+use super::changes::{self, Kind, Marks};
 use super::locks::lock_accounts;
 use crate::crypto::hash;
 use crate::model::ids::{AccountId, SessionId, cuid};
@@ -69,7 +69,7 @@ pub async fn put(
     let wanted = Arc::new(wanted);
     let (owner, place, input) = (caller.clone(), session.clone(), Arc::clone(&wanted));
     let outcome = ctx.db.transaction(async move |tx| write(tx, &owner, &place, &input, now).await).await?;
-    let Put { share, is_new, cursor } = match outcome {
+    let Put { share, is_new, marks } = match outcome {
         Ok(put) => put,
         Err(refusal) => return Ok(Err(refusal)),
     };
@@ -85,14 +85,15 @@ pub async fn put(
         created_at: is_new.then_some(share.created_at),
         updated_at: (!is_new).then_some(share.updated_at),
     };
-    ctx.publish_update(caller, cursor, Audience::Session(session.clone()), &event);
+    marks.publish_silent(ctx);
+    ctx.publish_update(caller, marks.cursor, Audience::Session(session.clone()), &event);
     Ok(Ok(share))
 }
 
 struct Put {
     share: PublicShare,
     is_new: bool,
-    cursor: i64,
+    marks: Marks,
 }
 
 async fn write(
@@ -129,13 +130,14 @@ async fn write(
     };
     let row = tx.query_opt(statement, params).await?;
     let share = public_share(&row.ok_or_else(|| Error::Internal("a stored link was not returned".to_owned()))?);
-    let cursor = mark_change(tx, caller, session, now).await?;
-    Ok(Ok(Put { share, is_new, cursor }))
+    let marks = mark_change(tx, caller, session, now).await?;
+    Ok(Ok(Put { share, is_new, marks }))
 }
 
-async fn mark_change(tx: &mut Tx<'_>, owner: &AccountId, session: &SessionId, now: i64) -> Result<i64, Error> {
-    changes::mark(tx, owner, Kind::Share, session.as_str(), None, now).await?;
-    changes::mark(tx, owner, Kind::Session, session.as_str(), None, now).await
+async fn mark_change(tx: &mut Tx<'_>, owner: &AccountId, session: &SessionId, now: i64) -> Result<Marks, Error> {
+    let shared = changes::mark(tx, owner, Kind::Share, session.as_str(), None, now).await?;
+    let cursor = changes::mark(tx, owner, Kind::Session, session.as_str(), None, now).await?;
+    Ok(Marks { cursor, silent: vec![(owner.clone(), shared)] })
 }
 
 /// Locks a session; false if there is none or the caller does not own it.
@@ -163,11 +165,7 @@ async fn owns(ctx: &Context, caller: &AccountId, session: &SessionId) -> Result<
 }
 
 /// The id of the link of a session that the caller owns.
-async fn owned_link(
-    ctx: &Context,
-    caller: &AccountId,
-    session: &SessionId,
-) -> Result<Result<String, Refusal>, Error> {
+async fn owned_link(ctx: &Context, caller: &AccountId, session: &SessionId) -> Result<Result<String, Refusal>, Error> {
     Ok(match get(ctx, caller, session).await? {
         Ok(Some(link)) => Ok(link.id),
         Ok(None) => Err(Refusal::NoLink),
@@ -176,20 +174,17 @@ async fn owned_link(
 }
 
 /// Deletes the link of a session, with its log and its blocks.
-pub async fn delete(
-    ctx: &Context,
-    caller: &AccountId,
-    session: &SessionId,
-) -> Result<Result<(), Refusal>, Error> {
+pub async fn delete(ctx: &Context, caller: &AccountId, session: &SessionId) -> Result<Result<(), Refusal>, Error> {
     let now = now_ms();
     let (owner, place) = (caller.clone(), session.clone());
     let outcome = ctx.db.transaction(async move |tx| remove(tx, &owner, &place, now).await).await?;
-    let cursor = match outcome {
-        Ok(cursor) => cursor,
+    let marks = match outcome {
+        Ok(marks) => marks,
         Err(refusal) => return Ok(Err(refusal)),
     };
     let event = LinkDeleted { t: "public-share-deleted", session_id: session, sid: session };
-    ctx.publish_update(caller, cursor, Audience::Session(session.clone()), &event);
+    marks.publish_silent(ctx);
+    ctx.publish_update(caller, marks.cursor, Audience::Session(session.clone()), &event);
     Ok(Ok(()))
 }
 
@@ -198,7 +193,7 @@ async fn remove(
     caller: &AccountId,
     session: &SessionId,
     now: i64,
-) -> Result<Result<i64, Refusal>, Error> {
+) -> Result<Result<Marks, Refusal>, Error> {
     if !lock_owned_session(tx, caller, session).await? {
         return Ok(Err(Refusal::Forbidden));
     }
@@ -245,8 +240,7 @@ pub async fn block(
         Err(refusal) => return Ok(Err(refusal)),
     };
     let id = cuid();
-    let params =
-        vec![id.as_str().into(), link.into(), user.as_str().into(), Value::Time(now_ms()), reason.into()];
+    let params = vec![id.as_str().into(), link.into(), user.as_str().into(), Value::Time(now_ms()), reason.into()];
     ctx.db.execute(&INSERT_BLOCK, params).await?;
     let row = ctx.db.query_opt(&READ_BLOCK, vec![id.into()]).await?;
     let mut row = row.ok_or_else(|| Error::Internal("a block vanished while it was made".to_owned()))?;
@@ -346,8 +340,7 @@ struct LinkDeleted<'a> {
     sid: &'a SessionId,
 }
 
-static OWNED: Statement =
-    Statement::portable(r#"SELECT "id" FROM "Session" WHERE "id" = $1 AND "accountId" = $2"#);
+static OWNED: Statement = Statement::portable(r#"SELECT "id" FROM "Session" WHERE "id" = $1 AND "accountId" = $2"#);
 
 static LOCK_OWNED: Statement = Statement::two(
     r#"SELECT "id" FROM "Session" WHERE "id" = $1 AND "accountId" = $2 FOR NO KEY UPDATE"#,

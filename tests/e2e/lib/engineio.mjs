@@ -1,4 +1,5 @@
 // engine.io by hand: polling requests and websocket frames, one at a time.
+import net from 'node:net';
 import { HttpClient } from '../../parity/lib/http.mjs';
 import { RawWebSocket, frame } from '../../parity/lib/websocket.mjs';
 
@@ -30,6 +31,18 @@ export class Http {
   close() {
     this.client.close();
   }
+}
+
+/** Bytes on a connection of their own that stays open: `received` so far, and whether it is `over`. */
+export function connection(server, bytes) {
+  const { hostname, port } = new URL(server.url);
+  const socket = net.connect({ host: hostname, port: Number(port) }, () => socket.write(bytes));
+  socket.received = '';
+  socket.over = false;
+  socket.on('data', (data) => (socket.received += data.toString('latin1')));
+  socket.on('close', () => (socket.over = true));
+  socket.on('error', () => (socket.over = true));
+  return socket;
 }
 
 /** One engine.io session over polling. */

@@ -1,5 +1,6 @@
 // A private Postgres server in a temporary directory.
 import { execFileSync } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { chownSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
@@ -7,6 +8,7 @@ import { join } from 'node:path';
 import { Child, runToEnd } from './process.mjs';
 
 const READY_TIMEOUT_MS = 30_000;
+const PORTS = { first: 20_000, last: 32_000 };
 
 export class Postgres {
   /** Makes a new cluster and starts it. It survives the death of its clients, not that of the machine (no fsync). */
@@ -79,13 +81,18 @@ function serverUser() {
   return { uid: id('-u'), gid: id('-g') };
 }
 
-export function freePort() {
-  return new Promise((resolve, reject) => {
+/**
+ * A free port on which a server may be started more than once: below the ports that the kernel lends to outgoing
+ * connections, one of which could have taken it in between.
+ */
+export async function freePort() {
+  for (;;) {
+    const port = randomInt(PORTS.first, PORTS.last);
     const probe = net.createServer();
-    probe.on('error', reject);
-    probe.listen(0, '127.0.0.1', () => {
-      const { port } = probe.address();
-      probe.close(() => resolve(port));
+    const free = await new Promise((resolve) => {
+      probe.on('error', () => resolve(false));
+      probe.listen(port, '0.0.0.0', () => probe.close(() => resolve(true)));
     });
-  });
+    if (free) return port;
+  }
 }

@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Postgres } from './postgres.mjs';
+import { Postgres, freePort } from './postgres.mjs';
 import { Child } from './process.mjs';
 
 const READY_TIMEOUT_MS = 30_000;
@@ -41,7 +41,7 @@ export class Server {
   static async start(options = {}) {
     const server = new Server();
     server.options = options;
-    server.port = 0;
+    server.port = await freePort();
     server.dir = temporaryDirectory(flavor);
     server.storage = flavor === 'light' ? { HAPPY_SERVER_LIGHT_DATA_DIR: join(server.dir, 'data') } : await database(options.postgres);
     await server.resume();

@@ -1,9 +1,8 @@
 // engine.io over polling: handshake, polls, posts, and how a session ends.
 import assert from 'node:assert/strict';
-import net from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { Account } from '../lib/client.mjs';
-import { ENDPOINT, Http, POLLING, Polling, SEPARATOR, WEBSOCKET } from '../lib/engineio.mjs';
+import { ENDPOINT, Http, POLLING, Polling, SEPARATOR, WEBSOCKET, connection } from '../lib/engineio.mjs';
 import { Server } from '../lib/server.mjs';
 import { delay, until } from '../lib/wait.mjs';
 
@@ -35,18 +34,6 @@ async function held(polling) {
 async function assertGone(polling) {
   const answer = await polling.poll();
   assert.deepEqual([answer.status, JSON.parse(answer.text)], [400, UNKNOWN]);
-}
-
-/** Bytes on a connection of their own that stays open. */
-function connection(bytes) {
-  const { hostname, port } = new URL(server.url);
-  const socket = net.connect({ host: hostname, port: Number(port) }, () => socket.write(bytes));
-  socket.received = '';
-  socket.over = false;
-  socket.on('data', (data) => (socket.received += data.toString('latin1')));
-  socket.on('close', () => (socket.over = true));
-  socket.on('error', () => (socket.over = true));
-  return socket;
 }
 
 const postHead = (polling, length) => `POST ${polling.url} HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: ${length}\r\n\r\n`;
@@ -179,7 +166,7 @@ describe('misuse', () => {
 
   test('a poll that is dropped ends the session', async () => {
     const polling = await Polling.open(http, token);
-    const poll = connection(`GET ${polling.url} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
+    const poll = connection(server, `GET ${polling.url} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
     await delay(100);
     assert.equal(poll.received, '');
     poll.destroy();
@@ -217,7 +204,7 @@ describe('misuse', () => {
 
   test('a second POST while one is being received: refused, and the end', async () => {
     const polling = await Polling.open(http, token);
-    const first = connection(`${postHead(polling, 100)}420[`);
+    const first = connection(server, `${postHead(polling, 100)}420[`);
     await delay(100);
     const second = await polling.post('421["ping"]');
     assert.deepEqual([second.status, second.text], [400, '']);
@@ -227,7 +214,7 @@ describe('misuse', () => {
 
   test('a POST that breaks off ends the session', async () => {
     const polling = await Polling.open(http, token);
-    const broken = connection(`${postHead(polling, 100)}420[`);
+    const broken = connection(server, `${postHead(polling, 100)}420[`);
     await delay(100);
     broken.destroy();
     await until(async () => (await polling.poll()).status === 400, 'gone');

@@ -173,8 +173,7 @@ test('a candidate that never upgrades is closed, the session goes on', async () 
       if (answer.text.includes('2')) await polling.post('3');
     }
   })();
-  assert.equal(await takes(start, UPGRADE_TIMEOUT_MS, () => socket.next()), 'close no code');
-  await untilEnd(socket);
+  assert.deepEqual(await takes(start, UPGRADE_TIMEOUT_MS, () => untilEnd(socket)), ['close no code', 'ended']);
   await polling.post('421["ping"]');
   await polls;
   if (!packets.some((packet) => packet.includes('431[{}]'))) assert.match((await polling.poll()).text, /431\[\{\}\]/);
