@@ -199,7 +199,7 @@ impl Hub {
         let mut sessions = self.sessions.borrow_mut();
         let Some(client) = sessions.get_mut(key) else { return };
         client.engine.handle_timeout(now, &self.settings.engine);
-        if client.socketio.poll_timeout().is_some_and(|at| at <= now) {
+        if client.socketio.handle_timeout(now) {
             client.engine.close(now, &self.settings.engine);
         }
         drop(sessions);
