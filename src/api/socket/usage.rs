@@ -51,15 +51,15 @@ fn read(data: Data<'_>) -> Result<Report, Refusal> {
         return Err(Refusal::new("Internal error"));
     }
     let key = data.member("key").filter(|raw| truthy(raw)).and_then(|_| data.text("key"));
-    let key = key.ok_or(Refusal::new("Invalid key"))?;
-    let tokens = amounts(&data, "tokens").ok_or(Refusal::new("Invalid tokens object - must include total"))?;
-    let cost = amounts(&data, "cost").ok_or(Refusal::new("Invalid cost object - must include total"))?;
+    let key = key.ok_or_else(|| Refusal::new("Invalid key"))?;
+    let tokens = amounts(&data, "tokens").ok_or_else(|| Refusal::new("Invalid tokens object - must include total"))?;
+    let cost = amounts(&data, "cost").ok_or_else(|| Refusal::new("Invalid cost object - must include total"))?;
     // a report without a session cannot be stored, and never could.
-    let session = data.member("sessionId").filter(|raw| truthy(raw)).ok_or(Refusal::new(NOT_SAVED))?;
+    let session = data.member("sessionId").filter(|raw| truthy(raw)).ok_or_else(|| Refusal::new(NOT_SAVED))?;
     if !data::is_text(session) {
         return Err(Refusal::new("Invalid sessionId"));
     }
-    let session = data::text(session).ok_or(Unstorable)?;
+    let session = data::text(session).ok_or_else(|| Unstorable)?;
     Ok(Report { session: session.into(), key: key?, tokens, cost })
 }
 
