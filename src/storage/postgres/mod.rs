@@ -158,12 +158,12 @@ impl Transaction {
 
     pub(super) async fn query(&mut self, statement: &'static Statement, params: &[Value]) -> Result<Vec<Row>, Error> {
         let connection = Arc::clone(&self.connection);
-        self.in_turn(connection.query(statement.postgres, params)).await
+        self.in_turn(Box::pin(connection.query(statement.postgres, params))).await
     }
 
     pub(super) async fn execute(&mut self, statement: &'static Statement, params: &[Value]) -> Result<u64, Error> {
         let connection = Arc::clone(&self.connection);
-        self.in_turn(connection.execute(statement.postgres, params)).await
+        self.in_turn(Box::pin(connection.execute(statement.postgres, params))).await
     }
 
     /// Runs a statement. The first one takes the BEGIN with it, which saves a round trip; a closure that refuses before
