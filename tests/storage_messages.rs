@@ -1,5 +1,5 @@
 //! Storing messages on both databases: outcomes, numbering, concurrency, and what survives which failure.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
 #[path = "support/postgres.rs"]
 mod postgres;
