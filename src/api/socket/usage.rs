@@ -59,7 +59,7 @@ fn read(data: Data<'_>) -> Result<Report, Refusal> {
     if !data::is_text(session) {
         return Err(Refusal::new("Invalid sessionId"));
     }
-    let session = data::text(session).ok_or_else(|| Unstorable)?;
+    let session = data::text(session).ok_or(Unstorable)?;
     Ok(Report { session: session.into(), key: key?, tokens, cost })
 }
 
