@@ -17,6 +17,7 @@ pub(super) struct Readers {
 }
 
 impl Readers {
+    #[allow(clippy::disallowed_methods, reason = "the database's own threads")]
     pub(super) fn start(connections: Vec<Connection>) -> Result<Self, Error> {
         let (queue, jobs) = mpsc::channel::<Job>();
         let jobs = Arc::new(Mutex::new(jobs));
