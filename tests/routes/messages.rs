@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use happier_server::domain::messages as domain;
 use happier_server::model::ids::{SessionId, SocketId};
-use happier_server::realtime::event::Audience;
+use happier_server::realtime::event::{Audience, Event};
 use serde_json::{Value as Json, json};
 
 use crate::server::{Account, Answer, Server, body, text};
@@ -138,8 +138,8 @@ pub async fn participants(server: Rc<Server>) {
         .events
         .iter()
         .map(|event| match event {
-            happier_server::realtime::event::Event::Update(update) => (update.account.clone(), update.seq, update.skip),
-            happier_server::realtime::event::Event::Ephemeral(_) => panic!("an update"),
+            Event::Update(update) => (update.account.clone(), update.seq, update.skip),
+            other => panic!("an update, not {other:?}"),
         })
         .collect();
     assert_eq!(told.len(), 2);

@@ -181,7 +181,7 @@ impl Server {
         let events = self.events();
         let update = |event| match event {
             Event::Update(update) => Some(update),
-            Event::Ephemeral(_) => None,
+            Event::Silent { .. } | Event::Ephemeral(_) => None,
         };
         events.into_iter().filter_map(update).collect()
     }
