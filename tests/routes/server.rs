@@ -1,6 +1,7 @@
 //! The HTTP API over a real database, without sockets: requests are parsed heads, answers are values.
 
 use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,11 +27,20 @@ const SECRET: &str = "a master secret of the tests";
 
 /// Keeps what is published.
 #[derive(Default)]
-pub(crate) struct Recorder(RefCell<Vec<Event>>);
+pub struct Recorder {
+    events: RefCell<Vec<Event>>,
+    /// Every cursor that has been accounted for.
+    cursors: RefCell<HashMap<AccountId, BTreeSet<i64>>>,
+}
 
 impl Publish for Recorder {
     fn publish(&self, event: Event) {
-        self.0.borrow_mut().push(event);
+        if let Event::Update(Update { account, seq, .. }) | Event::Silent { account, seq } = &event {
+            self.cursors.borrow_mut().entry(account.clone()).or_default().insert(*seq);
+        }
+        if !matches!(event, Event::Silent { .. }) {
+            self.events.borrow_mut().push(event);
+        }
     }
 }
 
@@ -171,9 +181,22 @@ impl Server {
         self.ctx.db.execute(&SHARE, params).await.expect("a share");
     }
 
-    /// Everything published since the last call.
-    pub(crate) fn events(&self) -> Vec<Event> {
-        std::mem::take(&mut *self.events.0.borrow_mut())
+    /// Every cursor of every account has been published, with an update or silently: one that nobody hears of would
+    /// hold up the updates behind it.
+    pub async fn assert_no_cursor_is_lost(&self) {
+        static CURSORS: Statement = Statement::portable(r#"SELECT "id", "seq" FROM "Account""#);
+        let rows = self.ctx.db.query(&CURSORS, Vec::new()).await.expect("all accounts");
+        let published = self.events.cursors.borrow();
+        for row in rows {
+            let (account, last) = (row.text(0), row.int(1));
+            let published = published.get(account).cloned().unwrap_or_default();
+            assert_eq!(published, (1..=last).collect(), "the cursors of {account}");
+        }
+    }
+
+    /// Everything published since the last call but silent cursors.
+    pub fn events(&self) -> Vec<Event> {
+        self.events.events.take()
     }
 
     /// The updates published since the last call.
