@@ -76,7 +76,10 @@ impl Door {
         let job = async move {
             match usage::report(&door.ctx, &account, report).await {
                 Ok(Reported::Stored { id, created_at, updated_at }) => {
-                    ack.answer(&Answer { success: true, report_id: id, created_at, updated_at });
+                    ack.answer_behind_updates(
+                        &account,
+                        &Answer { success: true, report_id: id, created_at, updated_at },
+                    );
                 }
                 Ok(Reported::SessionNotFound) => ack.answer(&Refusal::new("Session not found")),
                 Err(error) => {
