@@ -177,7 +177,7 @@ impl Door {
         let (door, account) = (self.me(), caller.account.clone());
         self.spawn(async move {
             match artifacts::create(&door.ctx, &account, create).await {
-                Ok(Created::Artifact(artifact)) => ack.answer(&Success::of(artifact)),
+                Ok(Created::Artifact(artifact)) => ack.answer_behind_updates(&account, &Success::of(artifact)),
                 Ok(Created::Foreign) => ack.answer(&Refusal("Artifact already exists")),
                 Err(error) => failed(ack, &error),
             }
@@ -199,7 +199,7 @@ impl Door {
             match artifacts::update(&door.ctx, &account, &id, update).await {
                 Ok(Updated::Done { header_version, body_version }) => {
                     let (header, body) = (new(header, header_version), new(body, body_version));
-                    ack.answer(&Changed { result: "success", header, body });
+                    ack.answer_behind_updates(&account, &Changed { result: "success", header, body });
                 }
                 Ok(Updated::Mismatch { header, body }) => {
                     let (header, body) = (header.map(Current::from), body.map(Current::from));
@@ -221,7 +221,7 @@ impl Door {
         let (door, account) = (self.me(), caller.account.clone());
         self.spawn(async move {
             match artifacts::delete(&door.ctx, &account, &id).await {
-                Ok(true) => ack.answer(&Success { result: "success", artifact: None }),
+                Ok(true) => ack.answer_behind_updates(&account, &Success { result: "success", artifact: None }),
                 Ok(false) => ack.answer(&NOT_FOUND),
                 Err(error) => failed(ack, &error),
             }

@@ -69,7 +69,7 @@ impl Door {
             const MISMATCH: &str = "version-mismatch";
             match machines::update(&door.ctx, &account, &machine, part, Arc::clone(&value), expected_version).await {
                 Ok(Updated::Done { version }) => {
-                    ack.answer(&Answer::new("success", version, part, Some(Some(&value))));
+                    ack.answer_behind_updates(&account, &Answer::new("success", version, part, Some(Some(&value))));
                 }
                 Ok(Updated::Mismatch { version, value }) => {
                     ack.answer(&Answer::new(MISMATCH, version, part, Some(value.as_deref())));

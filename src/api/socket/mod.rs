@@ -63,9 +63,20 @@ impl Ack {
 
     /// Sends `argument` as JSON.
     pub fn answer(self, argument: &impl Serialize) {
-        // Acknowledgements are made of texts and numbers, which JSON can always express.
-        self.send(&sonic_rs::to_string(argument).expect("texts and numbers"));
+        self.send(&json_text(argument));
     }
+
+    /// Sends `argument` as JSON, behind the updates about what the event has changed; `account` is the sender's.
+    pub fn answer_behind_updates(self, account: &AccountId, argument: &impl Serialize) {
+        if self.hub.is_connected(self.key, self.socket) {
+            self.hub.acknowledge_in_order(self.key, account, self.id, &json_text(argument));
+        }
+    }
+}
+
+fn json_text(argument: &impl Serialize) -> String {
+    // Acknowledgements are made of texts and numbers, which JSON can always express.
+    sonic_rs::to_string(argument).expect("texts and numbers")
 }
 
 /// Who sent an event, for a task that outlives it.

@@ -51,11 +51,11 @@ fn read(data: Data<'_>) -> Result<Report, Refusal> {
         return Err(Refusal::new("Internal error"));
     }
     let key = data.member("key").filter(|raw| truthy(raw)).and_then(|_| data.text("key"));
-    let key = key.ok_or(Refusal::new("Invalid key"))?;
-    let tokens = amounts(&data, "tokens").ok_or(Refusal::new("Invalid tokens object - must include total"))?;
-    let cost = amounts(&data, "cost").ok_or(Refusal::new("Invalid cost object - must include total"))?;
+    let key = key.ok_or_else(|| Refusal::new("Invalid key"))?;
+    let tokens = amounts(&data, "tokens").ok_or_else(|| Refusal::new("Invalid tokens object - must include total"))?;
+    let cost = amounts(&data, "cost").ok_or_else(|| Refusal::new("Invalid cost object - must include total"))?;
     // a report without a session cannot be stored, and never could.
-    let session = data.member("sessionId").filter(|raw| truthy(raw)).ok_or(Refusal::new(NOT_SAVED))?;
+    let session = data.member("sessionId").filter(|raw| truthy(raw)).ok_or_else(|| Refusal::new(NOT_SAVED))?;
     if !data::is_text(session) {
         return Err(Refusal::new("Invalid sessionId"));
     }
@@ -76,7 +76,10 @@ impl Door {
         let job = async move {
             match usage::report(&door.ctx, &account, report).await {
                 Ok(Reported::Stored { id, created_at, updated_at }) => {
-                    ack.answer(&Answer { success: true, report_id: id, created_at, updated_at });
+                    ack.answer_behind_updates(
+                        &account,
+                        &Answer { success: true, report_id: id, created_at, updated_at },
+                    );
                 }
                 Ok(Reported::SessionNotFound) => ack.answer(&Refusal::new("Session not found")),
                 Err(error) => {

@@ -51,7 +51,7 @@ pub fn postgres(settings: Settings) -> Result<(), Error> {
         runtime.block_on(async {
             let post = post::local().map_err(failed)?;
             let settings = Settings { socket_timeout: Some(STATEMENT_TIMEOUT), ..settings };
-            migrate(settings, post).await
+            Box::pin(migrate(settings, post)).await
         })
     };
     // A runtime of its own needs a thread of its own: the caller may be inside another.
