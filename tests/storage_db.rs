@@ -297,8 +297,8 @@ fn a_deadlock_is_run_again() {
             assert_eq!(db.query_opt(&LOCK, vec![id.into()]).await.unwrap().unwrap().int(0), 2);
         }
     };
-    support::on_sqlite(&body);
-    support::on_postgres(&body);
+    support::on_sqlite(body);
+    support::on_postgres(body);
 }
 
 static PAUSE: Statement = Statement::portable("SELECT pg_sleep(0.3)");
