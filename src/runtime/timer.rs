@@ -84,7 +84,8 @@ impl<T> Wheel<T> {
 
     /// How long a core may sleep: until the next tick with an entry, [`LOOK_AHEAD_MS`] at most.
     pub fn sleep_ms(&self, now: Millis) -> u64 {
-        let ahead = (self.fired_tick + 1..=(now + LOOK_AHEAD_MS) / TICK_MS).find(|tick| !self.slots[slot(*tick)].is_empty());
+        let ahead =
+            (self.fired_tick + 1..=(now + LOOK_AHEAD_MS) / TICK_MS).find(|tick| !self.slots[slot(*tick)].is_empty());
         ahead.map_or(LOOK_AHEAD_MS, |tick| (tick * TICK_MS).saturating_sub(now))
     }
 
