@@ -138,6 +138,7 @@ fn wait_ready(received: &Receiver<Report>, count: usize) -> Result<(), Error> {
 }
 
 /// Blocks until a signal arrives. A second one, during the shutdown, ends the process at once.
+#[allow(clippy::disallowed_methods, reason = "the operator insists")]
 fn wait_signal(mut signals: Signals, reports: Sender<Report>) -> Option<i32> {
     let first = signals.forever().next();
     let watch = cores::background("signals", move || {

@@ -213,7 +213,9 @@ fn spawn_accept<S: Service + 'static>(
             Rc::clone(&http).serve(stream, peer, Vec::new())
         });
         match stop {
-            Some(stop) => drop(race(accept, stop).await),
+            Some(stop) => {
+                race(accept, stop).await;
+            }
             None => accept.await,
         }
     });

@@ -1,4 +1,6 @@
 //! A way to lose a connection at a chosen moment: a proxy in front of a server that can swallow an answer.
+
+#![allow(clippy::disallowed_methods, reason = "a test has threads to itself")]
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::io::{Read, Write};
