@@ -27,7 +27,7 @@ const SECRET: &str = "a master secret of the tests";
 
 /// Keeps what is published.
 #[derive(Default)]
-pub struct Recorder {
+pub(crate) struct Recorder {
     events: RefCell<Vec<Event>>,
     /// Every cursor that has been accounted for.
     cursors: RefCell<HashMap<AccountId, BTreeSet<i64>>>,
@@ -45,17 +45,17 @@ impl Publish for Recorder {
 }
 
 /// One core's API on a database.
-pub struct Server {
+pub(crate) struct Server {
     pub ctx: Rc<Context>,
     api: Rc<Api>,
     events: Rc<Recorder>,
     /// Where requests come from; limits count per address.
-    pub peer: Cell<IpAddr>,
+    pub(crate) peer: Cell<IpAddr>,
 }
 
 /// An account that is logged in.
 #[derive(Clone)]
-pub struct Account {
+pub(crate) struct Account {
     pub id: AccountId,
     pub token: String,
     pub key: SigningKey,
@@ -63,18 +63,18 @@ pub struct Account {
 
 /// An answer as a client sees it.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     pub status: u16,
     pub body: Json,
     pub response: Response,
 }
 
 impl Server {
-    pub fn new(db: Db, tokens: &Tokens) -> Self {
+    pub(crate) fn new(db: Db, tokens: &Tokens) -> Self {
         Self::with_pairing_ttl(db, tokens, 86_400_000)
     }
 
-    pub fn with_pairing_ttl(db: Db, tokens: &Tokens, pairing_ttl_ms: i64) -> Self {
+    pub(crate) fn with_pairing_ttl(db: Db, tokens: &Tokens, pairing_ttl_ms: i64) -> Self {
         let events = Rc::new(Recorder::default());
         let settings = Settings {
             flavor: Flavor::Light,
@@ -98,12 +98,12 @@ impl Server {
     }
 
     /// Deriving a key takes a while; once per test run is enough.
-    pub fn tokens() -> Tokens {
+    pub(crate) fn tokens() -> Tokens {
         Tokens::derive(SECRET)
     }
 
     /// Sends a request as it is written.
-    pub async fn raw(&self, head: &str, body: &[u8]) -> Answer {
+    pub(crate) async fn raw(&self, head: &str, body: &[u8]) -> Answer {
         let response = self.api.handle(parse(head), body.to_vec(), self.peer.get()).await;
         let body = match response.content_type {
             Some(kind) if kind.starts_with("application/json") => {
@@ -115,7 +115,13 @@ impl Server {
     }
 
     /// Sends a request with a JSON body, or without any.
-    pub async fn send(&self, authorization: Option<&str>, method: &str, target: &str, body: Option<Json>) -> Answer {
+    pub(crate) async fn send(
+        &self,
+        authorization: Option<&str>,
+        method: &str,
+        target: &str,
+        body: Option<Json>,
+    ) -> Answer {
         let mut head = format!("{method} {target} HTTP/1.1\r\nHost: x\r\n");
         if let Some(authorization) = authorization {
             head.push_str(&format!("Authorization: {authorization}\r\n"));
@@ -130,22 +136,22 @@ impl Server {
         answer
     }
 
-    pub async fn call(&self, account: &Account, method: &str, target: &str, body: Option<Json>) -> Answer {
+    pub(crate) async fn call(&self, account: &Account, method: &str, target: &str, body: Option<Json>) -> Answer {
         self.send(Some(&format!("Bearer {}", account.token)), method, target, body).await
     }
 
     /// A call that has to succeed.
-    pub async fn ok(&self, account: &Account, method: &str, target: &str, body: Option<Json>) -> Json {
+    pub(crate) async fn ok(&self, account: &Account, method: &str, target: &str, body: Option<Json>) -> Json {
         let answer = self.call(account, method, target, body).await;
         assert_eq!(answer.status, 200, "{method} {target}: {}", answer.body);
         answer.body
     }
 
-    pub async fn get(&self, account: &Account, target: &str) -> Json {
+    pub(crate) async fn get(&self, account: &Account, target: &str) -> Json {
         self.ok(account, "GET", target, None).await
     }
 
-    pub async fn account(&self) -> Account {
+    pub(crate) async fn account(&self) -> Account {
         let key = SigningKey::from_bytes(&random::bytes());
         let answer = self.send(None, "POST", "/v1/auth", Some(login_body(&key))).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
@@ -155,7 +161,7 @@ impl Server {
     }
 
     /// Creates a session and forgets the event of it. Returns its id.
-    pub async fn session(&self, account: &Account, tag: &str) -> String {
+    pub(crate) async fn session(&self, account: &Account, tag: &str) -> String {
         let body = json!({"tag": tag, "metadata": format!("metadata of {tag}")});
         let created = self.ok(account, "POST", "/v1/sessions", Some(body)).await;
         self.updates();
@@ -163,7 +169,7 @@ impl Server {
     }
 
     /// Shares a session, past all rules.
-    pub async fn share(&self, session: &str, by: &Account, with: &Account, level: &str) {
+    pub(crate) async fn share(&self, session: &str, by: &Account, with: &Account, level: &str) {
         static SHARE: Statement = Statement::portable(
             r#"INSERT INTO "SessionShare" ("id", "sessionId", "sharedByUserId", "sharedWithUserId", "accessLevel",
                                            "encryptedDataKey", "updatedAt")
@@ -183,7 +189,7 @@ impl Server {
 
     /// Every cursor of every account has been published, with an update or silently: one that nobody hears of would
     /// hold up the updates behind it.
-    pub async fn assert_no_cursor_is_lost(&self) {
+    pub(crate) async fn assert_no_cursor_is_lost(&self) {
         static CURSORS: Statement = Statement::portable(r#"SELECT "id", "seq" FROM "Account""#);
         let rows = self.ctx.db.query(&CURSORS, Vec::new()).await.expect("all accounts");
         let published = self.events.cursors.borrow();
@@ -195,12 +201,12 @@ impl Server {
     }
 
     /// Everything published since the last call but silent cursors.
-    pub fn events(&self) -> Vec<Event> {
+    pub(crate) fn events(&self) -> Vec<Event> {
         self.events.events.take()
     }
 
     /// The updates published since the last call.
-    pub fn updates(&self) -> Vec<Update> {
+    pub(crate) fn updates(&self) -> Vec<Update> {
         let events = self.events();
         let update = |event| match event {
             Event::Update(update) => Some(update),
@@ -210,12 +216,12 @@ impl Server {
     }
 }
 
-pub fn parse(head: &str) -> RequestHead {
+pub(crate) fn parse(head: &str) -> RequestHead {
     let parsed = HeadParser::new().parse(head.as_bytes(), &HeadLimits::default()).expect("a valid head");
     parsed.expect("a complete head").0
 }
 
-pub fn login_body(key: &SigningKey) -> Json {
+pub(crate) fn login_body(key: &SigningKey) -> Json {
     let challenge: [u8; 32] = random::bytes();
     json!({
         "publicKey": base64::encode(key.verifying_key().as_bytes()),
@@ -224,11 +230,11 @@ pub fn login_body(key: &SigningKey) -> Json {
     })
 }
 
-pub fn text(value: &Json) -> String {
+pub(crate) fn text(value: &Json) -> String {
     value.as_str().unwrap_or_else(|| panic!("a text, not {value}")).to_string()
 }
 
 /// The body of an update, as a value.
-pub fn body(update: &Update) -> Json {
+pub(crate) fn body(update: &Update) -> Json {
     serde_json::from_str(&update.body).expect("a JSON body")
 }

@@ -100,6 +100,7 @@ impl Postgres {
         }
     }
 
+    #[allow(clippy::disallowed_methods, reason = "a test has a thread to itself")]
     fn launch(&mut self) {
         let log = fs::File::create(self.directory.join("log")).unwrap();
         let mut command = self.command("postgres");

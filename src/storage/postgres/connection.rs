@@ -71,6 +71,7 @@ impl Connector {
                 prepare: settings.prepare,
                 timeout: settings.socket_timeout.unwrap_or(STATEMENT_TIMEOUT),
                 in_transaction: AtomicBool::new(false),
+                stuck: AtomicBool::new(false),
             };
             connection.prepare_session(&settings.schema).await?;
             Ok(connection)
@@ -133,11 +134,14 @@ pub(crate) struct Connection {
     prepare: bool,
     timeout: Duration,
     in_transaction: AtomicBool,
+    /// An answer did not come in time. Whatever is the matter, later statements would wait behind it.
+    stuck: AtomicBool,
 }
 
 impl Connection {
     pub(super) fn is_usable(&self) -> bool {
-        !self.client.is_closed() && !self.in_transaction.load(Ordering::Relaxed)
+        let spoilt = self.in_transaction.load(Ordering::Relaxed) || self.stuck.load(Ordering::Relaxed);
+        !spoilt && !self.client.is_closed()
     }
 
     pub(super) fn mark(&self, in_transaction: bool) {
@@ -211,7 +215,10 @@ impl Connection {
     async fn bounded<T>(&self, run: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Fault> {
         match monoio::time::timeout(self.timeout, run).await {
             Ok(result) => result.map_err(Fault::from),
-            Err(_) => Err(Error::Timeout(format!("no answer from PostgreSQL within {:?}", self.timeout)).into()),
+            Err(_) => {
+                self.stuck.store(true, Ordering::Relaxed);
+                Err(Error::Timeout(format!("no answer from PostgreSQL within {:?}", self.timeout)).into())
+            }
         }
     }
 }

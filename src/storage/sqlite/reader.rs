@@ -17,6 +17,7 @@ pub(super) struct Readers {
 }
 
 impl Readers {
+    #[allow(clippy::disallowed_methods, reason = "the reader threads of the embedded database")]
     pub(super) fn start(connections: Vec<Connection>) -> Result<Self, Error> {
         let (queue, jobs) = mpsc::channel::<Job>();
         let jobs = Arc::new(Mutex::new(jobs));

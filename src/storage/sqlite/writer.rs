@@ -30,6 +30,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
+    #[allow(clippy::disallowed_methods, reason = "the one writer thread of the embedded database")]
     pub(super) fn start(connection: Connection) -> Result<Self, Error> {
         let (queue, jobs) = mpsc::channel();
         let thread = std::thread::Builder::new()
