@@ -199,7 +199,7 @@ fn one_or_none(mut rows: Vec<Row>) -> Result<Option<Row>, Error> {
 }
 
 fn lost() -> Error {
-    Error::Unavailable("the database thread has ended".into())
+    Error::Unavailable("it has ended, or has too much to do".into())
 }
 
 async fn on_sqlite(

@@ -27,7 +27,7 @@ const SECRET: &str = "a master secret of the tests";
 
 /// Keeps what is published.
 #[derive(Default)]
-pub(crate) struct Recorder {
+pub struct Recorder {
     events: RefCell<Vec<Event>>,
     /// Every cursor that has been accounted for.
     cursors: RefCell<HashMap<AccountId, BTreeSet<i64>>>,
@@ -50,7 +50,7 @@ pub(crate) struct Server {
     api: Rc<Api>,
     events: Rc<Recorder>,
     /// Where requests come from; limits count per address.
-    pub(crate) peer: Cell<IpAddr>,
+    pub peer: Cell<IpAddr>,
 }
 
 /// An account that is logged in.
@@ -115,13 +115,7 @@ impl Server {
     }
 
     /// Sends a request with a JSON body, or without any.
-    pub(crate) async fn send(
-        &self,
-        authorization: Option<&str>,
-        method: &str,
-        target: &str,
-        body: Option<Json>,
-    ) -> Answer {
+    pub(crate) async fn send(&self, authorization: Option<&str>, method: &str, target: &str, body: Option<Json>) -> Answer {
         let mut head = format!("{method} {target} HTTP/1.1\r\nHost: x\r\n");
         if let Some(authorization) = authorization {
             head.push_str(&format!("Authorization: {authorization}\r\n"));
@@ -189,7 +183,7 @@ impl Server {
 
     /// Every cursor of every account has been published, with an update or silently: one that nobody hears of would
     /// hold up the updates behind it.
-    pub(crate) async fn assert_no_cursor_is_lost(&self) {
+    pub async fn assert_no_cursor_is_lost(&self) {
         static CURSORS: Statement = Statement::portable(r#"SELECT "id", "seq" FROM "Account""#);
         let rows = self.ctx.db.query(&CURSORS, Vec::new()).await.expect("all accounts");
         let published = self.events.cursors.borrow();
@@ -201,7 +195,7 @@ impl Server {
     }
 
     /// Everything published since the last call but silent cursors.
-    pub(crate) fn events(&self) -> Vec<Event> {
+    pub fn events(&self) -> Vec<Event> {
         self.events.events.take()
     }
 

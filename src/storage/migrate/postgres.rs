@@ -42,7 +42,7 @@ const REFERENCE_TABLE: &str = r#"CREATE TABLE IF NOT EXISTS "_prisma_migrations"
 )"#;
 
 /// Brings the schema up to date. Blocks; call it before the cores start.
-#[allow(clippy::disallowed_methods, reason = "migrations run before the cores, on a runtime of their own")]
+#[allow(clippy::disallowed_methods, reason = "the caller may be inside another runtime")]
 pub fn postgres(settings: Settings) -> Result<(), Error> {
     let failed = |error: std::io::Error| Error::Unavailable(format!("cannot run the migrations: {error}"));
     let run = move || {

@@ -13,7 +13,7 @@ mod stream;
 mod tls;
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -168,13 +168,13 @@ impl Transaction {
 
     /// Runs a statement. The first one takes the BEGIN with it, which saves a round trip; a closure that refuses before
     /// it has asked anything costs none.
-    async fn in_turn<T>(&mut self, statement: impl Future<Output = Result<T, Fault>>) -> Result<T, Error> {
+    async fn in_turn<T>(&mut self, statement: Pin<Box<impl Future<Output = Result<T, Fault>>>>) -> Result<T, Error> {
         let result = if self.begun {
             statement.await
         } else {
             self.begun = true;
             self.connection.mark(true);
-            let begin = self.connection.batch("BEGIN ISOLATION LEVEL READ COMMITTED");
+            let begin = Box::pin(self.connection.batch("BEGIN ISOLATION LEVEL READ COMMITTED"));
             let (begun, result) = in_order(begin, statement).await;
             begun.and(result)
         };
