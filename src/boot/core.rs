@@ -139,7 +139,11 @@ impl Core {
         {
             let (turn, hub) = (Rc::clone(&turn), Rc::clone(&hub));
             monoio::spawn(async move {
-                turn.timer_loop(|key, at| hub.timer_fired(key, at), || hub.release_overdue()).await;
+                let ticked = || {
+                    hub.release_overdue();
+                    hub.rpc_expire();
+                };
+                turn.timer_loop(|key, at| hub.timer_fired(key, at), ticked).await;
             });
         }
         let wake = part.inbox.wake_stream().map_err(Error::Cores)?;

@@ -8,6 +8,7 @@
 
 pub mod access_keys;
 pub mod accounts;
+pub mod approvals;
 pub mod artifacts;
 pub mod auth;
 pub mod changes;

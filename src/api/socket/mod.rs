@@ -6,6 +6,7 @@
 
 pub mod data;
 pub mod messages;
+pub mod rpc;
 pub mod serial;
 pub mod sessions;
 
@@ -160,6 +161,9 @@ impl Application for Door {
             "message" => self.message(caller, incoming),
             "update-metadata" => self.update_metadata(caller, incoming),
             "update-state" => self.update_state(caller, incoming),
+            "rpc-register" => self.rpc_register(caller, incoming),
+            "rpc-unregister" => self.rpc_unregister(caller, incoming),
+            "rpc-call" => self.rpc_call(caller, incoming),
             "ping" => self.ack(caller, incoming).send("{}"),
             // Unknown events are ignored, without an answer (`spec/realtime.md` §6).
             _ => {}
