@@ -21,6 +21,7 @@ mod like;
 mod locks;
 pub mod machines;
 pub mod messages;
+pub mod presence;
 pub mod public_shares;
 pub mod push_tokens;
 pub mod sessions;

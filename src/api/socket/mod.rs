@@ -6,6 +6,7 @@
 
 pub mod data;
 pub mod messages;
+pub mod presence;
 pub mod rpc;
 pub mod serial;
 pub mod sessions;
@@ -20,9 +21,9 @@ use crate::domain::Context;
 use crate::model::ids::{AccountId, MachineId, SessionId, SocketId};
 use crate::observe::metrics::Counter;
 use crate::realtime::application::{Admission, Application, Caller, Incoming};
-use crate::realtime::event::{Audience, Ephemeral, Event, Publish};
 use crate::realtime::home::Class;
 use crate::realtime::hub::Hub;
+use crate::realtime::presence::Presence;
 use crate::runtime::slab::Key;
 
 /// The door of one core.
@@ -32,6 +33,7 @@ pub struct Door {
     pub(super) hub: Rc<Hub>,
     pub(super) tokens: Rc<RefCell<TokenCache>>,
     pub(super) serial: Serial,
+    pub(super) presence: Rc<Presence>,
     /// Tasks of events under way.
     running: Cell<usize>,
 }
@@ -69,8 +71,14 @@ impl Door {
             hub,
             tokens,
             serial: Serial::default(),
+            presence: Rc::default(),
             running: Cell::new(0),
         })
+    }
+
+    /// What connections of this core have reported of sessions and machines.
+    pub fn presence(&self) -> Rc<Presence> {
+        Rc::clone(&self.presence)
     }
 
     /// Whether everything that events have asked for is done.
@@ -97,17 +105,7 @@ impl Door {
     }
 
     fn machine_activity(&self, account: &AccountId, machine: &MachineId, active: bool) {
-        let mut body = Vec::with_capacity(96);
-        body.extend_from_slice(br#"{"type":"machine-activity","id":"#);
-        protocol::json::write_string(&mut body, machine.as_str());
-        let now = crate::model::time::now_ms();
-        body.extend_from_slice(format!(r#","active":{active},"activeAt":{now}}}"#).as_bytes());
-        let body = String::from_utf8(body).expect("written as UTF-8");
-        self.hub.publish(Event::Ephemeral(Ephemeral {
-            account: account.clone(),
-            audience: Audience::UserScoped,
-            body,
-        }));
+        crate::domain::presence::announce_machine(&self.ctx, account, machine, active, crate::model::time::now_ms());
     }
 }
 
@@ -161,6 +159,9 @@ impl Application for Door {
             "message" => self.message(caller, incoming),
             "update-metadata" => self.update_metadata(caller, incoming),
             "update-state" => self.update_state(caller, incoming),
+            "session-alive" => self.session_alive(caller, incoming),
+            "session-end" => self.session_end(caller, incoming),
+            "machine-alive" => self.machine_alive(caller, incoming),
             "rpc-register" => self.rpc_register(caller, incoming),
             "rpc-unregister" => self.rpc_unregister(caller, incoming),
             "rpc-call" => self.rpc_call(caller, incoming),
