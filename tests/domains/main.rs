@@ -89,6 +89,7 @@ async fn run_all(db: Db) {
         println!("{name}");
         case(Rc::clone(&server)).await;
         server.events();
+        server.assert_no_cursor_is_lost().await;
     }
 }
 
