@@ -261,20 +261,4 @@ fn request_argument(method: &str, params: Option<&str>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn arguments_and_acknowledgements() {
-        assert_eq!(request_argument("a\"b", None), r#"{"method":"a\"b"}"#);
-        assert_eq!(request_argument("m", Some("null")), r#"{"method":"m","params":null}"#);
-        assert_eq!(Outcome::Answered(None).acknowledgement(), r#"{"ok":true}"#);
-        let result = r#"{"deep" : [1,null]}"#.to_string();
-        assert_eq!(Outcome::Answered(Some(result)).acknowledgement(), r#"{"ok":true,"result":{"deep" : [1,null]}}"#);
-        for outcome in [Outcome::NotAvailable, Outcome::SameSocket, Outcome::TimedOut, Outcome::Busy] {
-            let text = outcome.acknowledgement();
-            assert!(text.starts_with(r#"{"ok":false,"error":""#), "{text}");
-            assert_eq!(protocol::json::validate(&text, 4), Ok(()));
-        }
-    }
-}
+mod tests;

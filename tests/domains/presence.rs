@@ -205,9 +205,13 @@ pub async fn approving(server: Rc<Server>) {
     assert_eq!(ask(&alice, &session).await, account(&alice));
     assert_eq!(ask(&bob, &SessionId::from("none")).await, account(&bob), "an ordinary call");
     assert_eq!(ask(&bob, &session).await, Callee::Forbidden);
-    for (level, approve, allowed) in
-        [("view", false, false), ("view", true, false), ("edit", false, false), ("edit", true, true), ("admin", true, true)]
-    {
+    for (level, approve, allowed) in [
+        ("view", false, false),
+        ("view", true, false),
+        ("edit", false, false),
+        ("edit", true, true),
+        ("admin", true, true),
+    ] {
         let guest = server.account().await;
         server.share(session.as_str(), &alice, &guest, level).await;
         let params = vec![approve.into(), session.as_str().into(), guest.id.as_str().into()];

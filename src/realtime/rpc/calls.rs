@@ -131,6 +131,11 @@ impl Calls {
         claimed
     }
 
+    /// Calls that have been asked and not answered.
+    pub fn asked_len(&self) -> usize {
+        self.in_flight
+    }
+
     /// Whether nothing can run out.
     pub fn is_idle(&self) -> bool {
         self.deadlines.is_empty() && self.waiting.is_empty()
