@@ -7,9 +7,9 @@
 //! (accept nothing, close sessions so that clients reconnect, let requests and events finish), then *leave*. Whatever is
 //! not done when the time is up is left behind; what was acknowledged is on disk by then.
 
-mod part;
 mod database;
 mod error;
+mod part;
 mod service;
 mod settings;
 
@@ -21,9 +21,9 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use self::part::{Part, Report};
 use self::database::Database;
 pub use self::error::Error;
+use self::part::{Part, Report};
 use crate::config::Config;
 use crate::crypto::token::Tokens;
 use crate::net::listener;

@@ -1,5 +1,5 @@
 //! The database handle on both databases: values, errors, transactions.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
 #[path = "support/postgres.rs"]
 mod postgres;
@@ -297,8 +297,8 @@ fn a_deadlock_is_run_again() {
             assert_eq!(db.query_opt(&LOCK, vec![id.into()]).await.unwrap().unwrap().int(0), 2);
         }
     };
-    support::on_sqlite(&body);
-    support::on_postgres(&body);
+    support::on_sqlite(body);
+    support::on_postgres(body);
 }
 
 static PAUSE: Statement = Statement::portable("SELECT pg_sleep(0.3)");

@@ -1,5 +1,5 @@
 //! Storing messages on both databases: outcomes, numbering, concurrency, and what survives which failure.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
 #[path = "support/postgres.rs"]
 mod postgres;
@@ -418,6 +418,7 @@ const CHILD: &str = "HAPPIER_TEST_SQLITE_CHILD";
 /// Not a test by itself: the process that `a_killed_process_loses_nothing_on_sqlite` kills.
 #[test]
 #[ignore = "a part of another test"]
+#[allow(clippy::disallowed_methods, reason = "the parent process says by it where the database is")]
 fn sqlite_child() {
     let path = std::env::var(CHILD).expect("it is started by a_killed_process_loses_nothing_on_sqlite");
     block_on(async {

@@ -92,7 +92,10 @@ pub fn choose(choice: DriverChoice) -> io::Result<(Driver, Option<String>)> {
 }
 
 /// Starts a thread that runs `main` to its end. `main` is built on the thread, so what it makes may be core-local.
-#[allow(clippy::disallowed_methods, reason = "the place that starts threads; a core that cannot start ends the process")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the place that starts threads; a core that cannot start ends the process"
+)]
 pub fn spawn<M, F>(core: CoreId, driver: Driver, main: M) -> io::Result<JoinHandle<()>>
 where
     M: FnOnce() -> F + Send + 'static,

@@ -115,7 +115,13 @@ impl Server {
     }
 
     /// Sends a request with a JSON body, or without any.
-    pub(crate) async fn send(&self, authorization: Option<&str>, method: &str, target: &str, body: Option<Json>) -> Answer {
+    pub(crate) async fn send(
+        &self,
+        authorization: Option<&str>,
+        method: &str,
+        target: &str,
+        body: Option<Json>,
+    ) -> Answer {
         let mut head = format!("{method} {target} HTTP/1.1\r\nHost: x\r\n");
         if let Some(authorization) = authorization {
             head.push_str(&format!("Authorization: {authorization}\r\n"));
@@ -183,6 +189,7 @@ impl Server {
 
     /// Every cursor of every account has been published, with an update or silently: one that nobody hears of would
     /// hold up the updates behind it.
+    #[allow(dead_code, reason = "for the tests of the domains, which share this file")]
     pub async fn assert_no_cursor_is_lost(&self) {
         static CURSORS: Statement = Statement::portable(r#"SELECT "id", "seq" FROM "Account""#);
         let rows = self.ctx.db.query(&CURSORS, Vec::new()).await.expect("all accounts");
