@@ -1,6 +1,7 @@
 //! The events `artifact-read`, `artifact-create`, `artifact-update` and `artifact-delete` (`spec/realtime.md`
 //! §8.4–§8.7).
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use protocol::base64;
@@ -13,7 +14,6 @@ use crate::domain::artifacts::{self, Artifact, Create, Created, Part, Stored, Up
 use crate::model::ids::ArtifactId;
 use crate::observe::metrics::Counter;
 use crate::realtime::application::{Caller, Incoming};
-use crate::storage;
 
 const NOT_FOUND: Refusal = Refusal("Artifact not found");
 
@@ -89,7 +89,7 @@ impl From<Stored> for Current {
     }
 }
 
-fn failed(ack: Ack, error: &storage::Error) {
+fn failed(ack: Ack, error: &impl Display) {
     log::error!("an event of an artifact failed: {error}");
     ack.answer(&Refusal::INTERNAL);
 }
