@@ -418,6 +418,7 @@ const CHILD: &str = "HAPPIER_TEST_SQLITE_CHILD";
 /// Not a test by itself: the process that `a_killed_process_loses_nothing_on_sqlite` kills.
 #[test]
 #[ignore = "a part of another test"]
+#[allow(clippy::disallowed_methods, reason = "the parent process says by it where the database is")]
 fn sqlite_child() {
     let path = std::env::var(CHILD).expect("it is started by a_killed_process_loses_nothing_on_sqlite");
     block_on(async {

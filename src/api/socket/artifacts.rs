@@ -1,7 +1,6 @@
 //! The events `artifact-read`, `artifact-create`, `artifact-update` and `artifact-delete` (`spec/realtime.md`
 //! §8.4–§8.7).
 
-use std::fmt::Display;
 use std::sync::Arc;
 
 use protocol::base64;
@@ -89,7 +88,7 @@ impl From<Stored> for Current {
     }
 }
 
-fn failed(ack: Ack, error: &impl Display) {
+fn failed(ack: Ack, error: &impl std::fmt::Display) {
     log::error!("an event of an artifact failed: {error}");
     ack.answer(&Refusal::INTERNAL);
 }

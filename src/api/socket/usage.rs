@@ -2,7 +2,8 @@
 //!
 //! The reports of one connection are stored one after the other, so that of two with the same key the later one stays.
 
-use serde::Serialize;
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
 
 use super::Door;
 use super::data::{self, Data, Unstorable, truthy};
@@ -12,21 +13,21 @@ use crate::realtime::application::{Caller, Incoming};
 
 const NOT_SAVED: &str = "Failed to save usage report";
 
-#[derive(Debug, Serialize)]
-struct Refusal {
-    success: bool,
-    error: &'static str,
-}
+#[derive(Debug)]
+struct Refusal(&'static str);
 
-impl Refusal {
-    fn new(error: &'static str) -> Self {
-        Self { success: false, error }
+impl Serialize for Refusal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Refusal", 2)?;
+        fields.serialize_field("success", &false)?;
+        fields.serialize_field("error", self.0)?;
+        fields.end()
     }
 }
 
 impl From<Unstorable> for Refusal {
     fn from(_: Unstorable) -> Self {
-        Self::new(NOT_SAVED)
+        Self(NOT_SAVED)
     }
 }
 
@@ -48,16 +49,16 @@ fn amounts(data: &Data<'_>, name: &str) -> Option<RawJson> {
 
 fn read(data: Data<'_>) -> Result<Report, Refusal> {
     if data.is_missing() {
-        return Err(Refusal::new("Internal error"));
+        return Err(Refusal("Internal error"));
     }
     let key = data.member("key").filter(|raw| truthy(raw)).and_then(|_| data.text("key"));
-    let key = key.ok_or_else(|| Refusal::new("Invalid key"))?;
-    let tokens = amounts(&data, "tokens").ok_or_else(|| Refusal::new("Invalid tokens object - must include total"))?;
-    let cost = amounts(&data, "cost").ok_or_else(|| Refusal::new("Invalid cost object - must include total"))?;
+    let key = key.ok_or(Refusal("Invalid key"))?;
+    let tokens = amounts(&data, "tokens").ok_or(Refusal("Invalid tokens object - must include total"))?;
+    let cost = amounts(&data, "cost").ok_or(Refusal("Invalid cost object - must include total"))?;
     // a report without a session cannot be stored, and never could.
-    let session = data.member("sessionId").filter(|raw| truthy(raw)).ok_or_else(|| Refusal::new(NOT_SAVED))?;
+    let session = data.member("sessionId").filter(|raw| truthy(raw)).ok_or(Refusal(NOT_SAVED))?;
     if !data::is_text(session) {
-        return Err(Refusal::new("Invalid sessionId"));
+        return Err(Refusal("Invalid sessionId"));
     }
     let session = data::text(session).ok_or(Unstorable)?;
     Ok(Report { session: session.into(), key: key?, tokens, cost })
@@ -81,16 +82,16 @@ impl Door {
                         &Answer { success: true, report_id: id, created_at, updated_at },
                     );
                 }
-                Ok(Reported::SessionNotFound) => ack.answer(&Refusal::new("Session not found")),
+                Ok(Reported::SessionNotFound) => ack.answer(&Refusal("Session not found")),
                 Err(error) => {
                     log::error!("storing a usage report failed: {error}");
-                    ack.answer(&Refusal::new(NOT_SAVED));
+                    ack.answer(&Refusal(NOT_SAVED));
                 }
             }
         };
         if self.usage_reports.run(caller.key, bytes, job).is_err() {
             log::warn!("a connection has more usage reports waiting than it may have");
-            late.answer(&Refusal::new(NOT_SAVED));
+            late.answer(&Refusal(NOT_SAVED));
         }
     }
 }
@@ -100,7 +101,7 @@ mod tests {
     use super::*;
 
     fn refused(data: &str) -> &'static str {
-        read(Data::new(Some(data))).map_or_else(|refusal| refusal.error, |_| "accepted")
+        read(Data::new(Some(data))).map_or_else(|refusal| refusal.0, |_| "accepted")
     }
 
     #[test]
