@@ -14,7 +14,7 @@ use super::error::Error;
 use super::service::{Metrics, Public};
 use super::settings;
 use crate::api::{self, Api, socket::Door};
-use crate::config::Config;
+use crate::config::{Config, role::Role};
 use crate::crypto::token::{TokenCache, Tokens};
 use crate::domain::{self, Context};
 use crate::net::fd;
@@ -29,6 +29,7 @@ use crate::runtime::cores::CoreId;
 use crate::runtime::mailbox::{Inbox, Mailbox};
 use crate::runtime::post::{CorePost, Job};
 use crate::runtime::race::race;
+use crate::worker::{self, presence_flush::PresenceFlush};
 
 /// Everything a core is given; made on the main thread.
 pub(super) struct Part {
@@ -87,6 +88,7 @@ pub(super) async fn main(part: Part) {
 struct Core {
     hub: Rc<Hub>,
     door: Rc<Door>,
+    presence: Rc<PresenceFlush>,
     http: Rc<Http<Public>>,
     reports: Sender<Report>,
     /// Taken by the phases of the end.
@@ -111,7 +113,7 @@ impl Core {
             settings: part.settings,
         });
         let api = Api::new(Rc::clone(&ctx), Rc::clone(&tokens), part.limits);
-        let door = Door::new(ctx, Rc::clone(&hub), tokens);
+        let door = Door::new(Rc::clone(&ctx), Rc::clone(&hub), tokens);
         hub.set_application(Rc::clone(&door) as _);
 
         let http = Http::new(Rc::new(Public { api, hub: Rc::clone(&hub) }), Rc::clone(&turn));
@@ -126,6 +128,7 @@ impl Core {
 
         let this = Rc::new(Self {
             hub: Rc::clone(&hub),
+            presence: PresenceFlush::start(Rc::clone(&ctx), door.presence()),
             door,
             http,
             reports: part.reports,
@@ -139,11 +142,18 @@ impl Core {
         {
             let (turn, hub) = (Rc::clone(&turn), Rc::clone(&hub));
             monoio::spawn(async move {
-                turn.timer_loop(|key, at| hub.timer_fired(key, at), || hub.release_overdue()).await;
+                let ticked = || {
+                    hub.release_overdue();
+                    hub.rpc_expire();
+                };
+                turn.timer_loop(|key, at| hub.timer_fired(key, at), ticked).await;
             });
         }
         let wake = part.inbox.wake_stream().map_err(Error::Cores)?;
         monoio::spawn(Rc::clone(&this).inbox_loop(part.inbox, wake));
+        if core == CoreId(0) && config.role != Role::Api {
+            worker::start(&ctx, config.changes_cleanup_interval_ms);
+        }
         Ok((this, until_leave))
     }
 
@@ -197,6 +207,8 @@ impl Core {
         while self.http.active.get() > 0 || !self.door.is_idle() {
             monoio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
+        // Nobody reports any more; what was reported is kept.
+        self.presence.flush().await;
         let _ = self.reports.send(Report::Drained);
     }
 }
