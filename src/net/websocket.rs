@@ -8,6 +8,7 @@ use std::io;
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::time::Duration;
 
 use monoio::net::TcpStream;
 use protocol::websocket::frame::{self, Opcode, encode_close};
@@ -137,6 +138,14 @@ impl Channel {
         let _ = self.outbox.borrow_mut().push(frame, usize::MAX);
         self.state.set(State::Closing);
         self.flush();
+        // The reader may be waiting without a deadline, and a peer that is gone says nothing more.
+        let closing = Rc::downgrade(self);
+        monoio::spawn(async move {
+            monoio::time::sleep(Duration::from_millis(CLOSE_TIMEOUT_MS)).await;
+            if let Some(channel) = closing.upgrade().filter(|channel| channel.state.get() == State::Closing) {
+                channel.abort();
+            }
+        });
     }
 
     /// Ends the connection at once, without a word. The reader sees it and reports the end.
@@ -168,7 +177,7 @@ impl Channel {
                     if !self.outbox.borrow().is_empty() {
                         self.flush();
                     }
-                    if self.wait(&turn).await.is_err() {
+                    if self.stream.readable(false).await.is_err() {
                         break Verdict::Ended;
                     }
                 }
@@ -194,18 +203,6 @@ impl Channel {
             Verdict::Ended => {}
         }
         self.finish(&turn).await;
-    }
-
-    /// Waits for bytes; a websocket that is closing waits only so long.
-    async fn wait(&self, turn: &Turn) -> Result<(), ()> {
-        use crate::runtime::race::{Either, race};
-        if self.state.get() == State::Open {
-            return self.stream.readable(false).await.map_err(|_| ());
-        }
-        match race(self.stream.readable(false), turn.sleep(CLOSE_TIMEOUT_MS)).await {
-            Either::First(ready) => ready.map_err(|_| ()),
-            Either::Second(()) => Err(()),
-        }
     }
 
     fn read(&self, decoder: &mut Decoder, receiver: &impl Receiver, turn: &Turn) -> Step {

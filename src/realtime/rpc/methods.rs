@@ -21,7 +21,10 @@ pub struct Full;
 
 /// The registrations of one account. Most accounts have none and then own no table.
 #[derive(Default)]
-#[allow(clippy::box_collection, reason = "an empty map is six times the size of a pointer, and there is one per account")]
+#[allow(
+    clippy::box_collection,
+    reason = "an empty map is six times the size of a pointer, and there is one per account"
+)]
 pub struct Methods(Option<Box<HashMap<Box<str>, Peer>>>);
 
 impl Methods {
