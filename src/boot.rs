@@ -84,6 +84,7 @@ pub fn run(config: Config) -> Result<(), Error> {
     for (index, (inbox, listener)) in (0u16..).zip(inboxes.into_iter().zip(listeners)) {
         let part = Part {
             core: CoreId(index),
+            driver,
             config: Arc::clone(&config),
             settings: Arc::clone(&settings),
             limits: limits.clone(),
@@ -105,6 +106,14 @@ pub fn run(config: Config) -> Result<(), Error> {
         driver.name(),
         began.elapsed().as_millis()
     );
+    // Keys that the first requests do not need; they would derive them themselves, on their core.
+    let warm_up = cores::background("derive", move || {
+        tokens.warm_up();
+        settings.column_keys.warm_up();
+    });
+    if let Err(error) = warm_up {
+        log::warn!("keys are derived at their first use: {error}");
+    }
 
     let name =
         wait_signal(signals, reports).map_or("signal", |signal| if signal == SIGINT { "SIGINT" } else { "SIGTERM" });

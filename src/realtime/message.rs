@@ -10,6 +10,7 @@ use super::event::Event;
 use super::home::{Member, Place};
 use super::rpc;
 use crate::model::ids::AccountId;
+use crate::runtime::cores::CoreId;
 use crate::runtime::slab::Key;
 
 /// A message in a core's mailbox.
@@ -34,6 +35,8 @@ pub enum Message {
         to: Place,
         frame: Vec<u8>,
     },
+    /// From a home core that has missed messages: its members have to come again.
+    Overflowed(CoreId),
     /// An HTTP connection whose request concerns a session of this core.
     Adopt {
         descriptor: OwnedFd,

@@ -71,8 +71,7 @@ test('websocket: no pong, closed after the timeout, whatever else is sent', asyn
   assert.equal(await socket.next(), '2');
   const ping = performance.now();
   const chatter = setInterval(() => socket.text('42["unknown"]'), 40);
-  const seen = await takes(ping, PING_TIMEOUT_MS, () => untilEnd(socket));
-  clearInterval(chatter);
+  const seen = await takes(ping, PING_TIMEOUT_MS, () => untilEnd(socket)).finally(() => clearInterval(chatter));
   assert.deepEqual(seen, ['close no code', 'ended']);
 });
 
