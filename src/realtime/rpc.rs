@@ -109,7 +109,11 @@ impl Hub {
     }
 
     fn rpc_post(&self, to: CoreId, post: Post) {
-        if to == self.core { self.rpc_receive(post) } else { self.post(to, Message::Rpc(post)) }
+        if to == self.core {
+            self.rpc_receive(post);
+        } else {
+            self.post(to, Message::Rpc(post));
+        }
     }
 
     pub(super) fn rpc_receive(&self, post: Post) {
