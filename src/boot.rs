@@ -7,9 +7,9 @@
 //! (accept nothing, close sessions so that clients reconnect, let requests and events finish), then *leave*. Whatever is
 //! not done when the time is up is left behind; what was acknowledged is on disk by then.
 
-mod core;
 mod database;
 mod error;
+mod part;
 mod service;
 mod settings;
 
@@ -21,9 +21,9 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use self::core::{Part, Report};
 use self::database::Database;
 pub use self::error::Error;
+use self::part::{Part, Report};
 use crate::config::Config;
 use crate::crypto::token::Tokens;
 use crate::net::listener;
@@ -96,7 +96,7 @@ pub fn run(config: Config) -> Result<(), Error> {
             metrics: Arc::clone(&metrics),
             reports: reports.clone(),
         };
-        threads.push(cores::spawn(CoreId(index), driver, move || core::main(part)).map_err(Error::Cores)?);
+        threads.push(cores::spawn(CoreId(index), driver, move || part::main(part)).map_err(Error::Cores)?);
     }
     wait_ready(&received, count)?;
     log::info!(
@@ -138,6 +138,7 @@ fn wait_ready(received: &Receiver<Report>, count: usize) -> Result<(), Error> {
 }
 
 /// Blocks until a signal arrives. A second one, during the shutdown, ends the process at once.
+#[allow(clippy::disallowed_methods, reason = "the operator insists")]
 fn wait_signal(mut signals: Signals, reports: Sender<Report>) -> Option<i32> {
     let first = signals.forever().next();
     let watch = cores::background("signals", move || {

@@ -1,12 +1,16 @@
 //! The database handle on both databases: values, errors, transactions.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
 #[path = "support/postgres.rs"]
 mod postgres;
+#[path = "support/proxy.rs"]
+mod proxy;
 #[path = "support/storage.rs"]
 mod support;
 
+use happier_server::storage::postgres::Host;
 use happier_server::storage::{Db, Error, Kind, Statement, Tx, Value};
+use proxy::Proxy;
 use support::on_both;
 
 const NOW: i64 = 1_767_225_600_020;
@@ -265,7 +269,7 @@ fn concurrent_transactions_lose_nothing() {
 /// Two transactions that lock two rows in opposite orders: PostgreSQL ends one of them, which runs again and succeeds.
 #[test]
 fn a_deadlock_is_run_again() {
-    on_both(async |db| {
+    let body = async |db: Db| {
         for id in ["a1", "a2"] {
             db.execute(&INSERT_MINIMAL, minimal(id)).await.unwrap();
         }
@@ -292,7 +296,9 @@ fn a_deadlock_is_run_again() {
         for id in ["a1", "a2"] {
             assert_eq!(db.query_opt(&LOCK, vec![id.into()]).await.unwrap().unwrap().int(0), 2);
         }
-    });
+    };
+    support::on_sqlite(body);
+    support::on_postgres(body);
 }
 
 static PAUSE: Statement = Statement::portable("SELECT pg_sleep(0.3)");
@@ -332,4 +338,75 @@ fn a_closure_that_waits_is_refused_on_sqlite() {
         assert!(matches!(waited, Err(Error::Internal(_))), "{waited:?}");
         assert_eq!(db.query(&COUNT_ACCOUNTS, vec![]).await.unwrap()[0].int(0), 0);
     });
+}
+
+static BUMP_ONCE: Statement = Statement::portable(r#"UPDATE "Account" SET "seq" = "seq" + 1 WHERE "id" = $1"#);
+static TOUCH: Statement = Statement::portable(r#"UPDATE "Account" SET "seq" = 5 WHERE "id" = $1"#).repeatable();
+
+/// What happens when the connection is lost after the server has done its part, but before its answer arrives.
+#[test]
+fn a_lost_answer_is_asked_for_again_only_where_that_is_safe() {
+    let server = support::shared_server();
+    let proxy = Proxy::start(server.port());
+    support::on_postgres_with(
+        |_, settings| {
+            settings.host = Host::Tcp("127.0.0.1".into());
+            settings.port = proxy.port();
+            settings.connection_limit = 1;
+        },
+        async |db| {
+            let seq = async || db.query_opt(&LOCK, vec!["a1".into()]).await.unwrap().unwrap().int(0);
+            db.execute(&INSERT_MINIMAL, minimal("a1")).await.unwrap();
+            assert_eq!(db.execute(&BUMP_ONCE, vec!["a1".into()]).await, Ok(1));
+            assert_eq!(seq().await, 1);
+
+            // A read is sent again.
+            proxy.cut_answer(1);
+            assert_eq!(seq().await, 1);
+            assert!(proxy.has_cut());
+            // A write is not; it took place.
+            assert_eq!(db.execute(&BUMP_ONCE, vec!["a1".into()]).await, Ok(1));
+            proxy.cut_answer(1);
+            let unknown = db.execute(&BUMP_ONCE, vec!["a1".into()]).await;
+            assert!(matches!(unknown, Err(Error::Unavailable(_))), "{unknown:?}");
+            assert_eq!(seq().await, 3);
+            // Unless it is declared to be the same twice.
+            assert_eq!(db.execute(&TOUCH, vec!["a1".into()]).await, Ok(1));
+            proxy.cut_answer(1);
+            assert_eq!(db.execute(&TOUCH, vec!["a1".into()]).await, Ok(1));
+            assert!(proxy.has_cut());
+
+            let bump = async || {
+                db.transaction(async |tx: &mut Tx<'_>| {
+                    tx.execute(&BUMP_ONCE, vec!["a1".into()]).await?;
+                    tx.execute(&BUMP_ONCE, vec!["a1".into()]).await
+                })
+                .await
+            };
+            assert_eq!(bump().await, Ok(1));
+            assert_eq!(seq().await, 7);
+            // A transaction that loses its connection before the commit runs again: the answers are to BEGIN with the
+            // first statement, to the second, and to COMMIT.
+            proxy.cut_answer(2);
+            assert_eq!(bump().await, Ok(1));
+            assert!(proxy.has_cut());
+            assert_eq!(seq().await, 9);
+            // One that loses it while it commits does not.
+            assert_eq!(bump().await, Ok(1));
+            let mut cut = false;
+            for answers in 3..=4 {
+                // BEGIN and the first statement may be answered in one piece or in two.
+                proxy.cut_answer(answers);
+                let result = bump().await;
+                if matches!(result, Err(Error::Unavailable(_))) {
+                    cut = true;
+                    break;
+                }
+                proxy.cut_answer(0);
+            }
+            assert!(cut);
+            let seq = seq().await;
+            assert!(seq % 2 == 1, "whole transactions only: {seq}");
+        },
+    );
 }

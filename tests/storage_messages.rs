@@ -1,8 +1,10 @@
 //! Storing messages on both databases: outcomes, numbering, concurrency, and what survives which failure.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
 #[path = "support/postgres.rs"]
 mod postgres;
+#[path = "support/proxy.rs"]
+mod proxy;
 #[path = "support/storage.rs"]
 mod support;
 
@@ -15,10 +17,14 @@ use std::time::Duration;
 
 use happier_server::domain::messages::store::{Message, NewMessage, Participant, Stored, store};
 use happier_server::runtime::post;
+use happier_server::storage::postgres::{Host, Settings};
 use happier_server::storage::sqlite::Sqlite;
 use happier_server::storage::{Db, Error, Statement, Value, migrate};
 use postgres::{Fsync, Postgres};
-use support::{Directory, block_on, connect, fresh_name, on_both, on_postgres, settings};
+use proxy::Proxy;
+use support::{
+    Directory, block_on, connect, fresh_name, on_both, on_postgres, on_postgres_with, settings, shared_server,
+};
 
 const NOW: i64 = 1_767_225_600_020;
 
@@ -355,6 +361,37 @@ fn lost_connections_lose_and_repeat_nothing() {
     });
 }
 
+/// The answer of a call is lost after its commit: the message is there, its sender learns its number, and it is still
+/// new, so that it is published.
+#[test]
+fn a_lost_answer_is_found_again() {
+    let server = shared_server();
+    let proxy = Proxy::start(server.port());
+    let through_proxy = |settings: &mut Settings| {
+        settings.host = Host::Tcp("127.0.0.1".into());
+        settings.port = proxy.port();
+        // One connection, prepared by the first message, so that the next answer is the one to lose.
+        settings.connection_limit = 1;
+    };
+    on_postgres_with(
+        |_, settings| through_proxy(settings),
+        async |db| {
+            account(&db, "a1").await;
+            session(&db, "s1", "a1").await;
+            assert!(matches!(store(&db, new("a1", "s1", "m1", Some("l1"))).await, Ok(Stored::New(..))));
+            for (n, local_id) in [(2, Some("l2")), (3, None)] {
+                proxy.cut_answer(1);
+                let stored = store(&db, new("a1", "s1", &format!("m{n}"), local_id)).await;
+                assert!(proxy.has_cut());
+                let Ok(Stored::New(message, to)) = stored else { panic!("{stored:?}") };
+                assert_eq!((message.seq, message.local_id.as_deref(), message.created_at), (n, local_id, NOW));
+                assert_eq!(to, [Participant { account: "a1".into(), cursor: n }]);
+            }
+            assert_eq!(db.query(&MESSAGES, vec!["s1".into()]).await.unwrap().len(), 3);
+        },
+    );
+}
+
 #[test]
 fn a_crash_of_postgres_costs_time_but_no_acknowledged_message() {
     let mut server = Postgres::start(Fsync::On);
@@ -381,6 +418,7 @@ const CHILD: &str = "HAPPIER_TEST_SQLITE_CHILD";
 /// Not a test by itself: the process that `a_killed_process_loses_nothing_on_sqlite` kills.
 #[test]
 #[ignore = "a part of another test"]
+#[allow(clippy::disallowed_methods, reason = "the parent process says by it where the database is")]
 fn sqlite_child() {
     let path = std::env::var(CHILD).expect("it is started by a_killed_process_loses_nothing_on_sqlite");
     block_on(async {

@@ -190,13 +190,16 @@ fn every_dependency_has_its_reason() {
 
 #[test]
 fn every_recorded_deviation_is_explained() {
+    let compatibility = read(Path::new("docs/compatibility.md"));
     let deviations: serde_json::Value = serde_json::from_str(&read(Path::new("tests/parity-deviations.json"))).unwrap();
     for (scenario, list) in deviations.as_object().unwrap() {
-        let compatibility = read(Path::new("docs/compatibility.md"));
         for deviation in list.as_array().unwrap() {
             let id = deviation["id"].as_str().unwrap();
-            let row = format!("| {id} |");
-            assert!(compatibility.contains(&row), "{scenario}: docs/compatibility.md has no line {row} …");
+            let explained = compatibility
+                .lines()
+                .filter_map(|line| line.strip_prefix('|')?.split('|').next())
+                .any(|cell| cell.split(',').any(|part| part.trim() == id));
+            assert!(explained, "{scenario}: no row of docs/compatibility.md begins with {id}");
         }
     }
 }

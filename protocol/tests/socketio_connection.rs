@@ -42,6 +42,17 @@ fn the_time_limit_ends_with_the_first_connect() {
 }
 
 #[test]
+fn without_a_connect_the_time_runs_out_once() {
+    let mut connection = fresh();
+    assert!(!connection.handle_timeout(19_999));
+    assert!(connection.handle_timeout(20_000));
+    // The session may still linger for polls; it is not to be woken for this again.
+    assert_eq!(connection.poll_timeout(), None);
+    assert!(!connection.handle_timeout(30_000));
+    assert!(!connected().handle_timeout(30_000));
+}
+
+#[test]
 fn an_event_directly_behind_connect_is_accepted() {
     // S-14: the reference server would close.
     assert!(matches!(connected().handle_text("2[\"ping\"]"), Incoming::Event { .. }));

@@ -33,7 +33,7 @@ pub enum Error {
 }
 
 impl Error {
-    pub fn refused(status: u16, error: &'static str) -> Self {
+    pub const fn refused(status: u16, error: &'static str) -> Self {
         Self::Refused(status, error)
     }
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::error::Error;
-use crate::config::{self, Backend, Config};
+use crate::config::{Backend, Config};
 use crate::runtime::post::CorePost;
-use crate::storage::postgres::{Certificates, Host, Postgres, Settings, TlsMode};
+use crate::storage::postgres::{Postgres, Settings};
 use crate::storage::sqlite::Sqlite;
 use crate::storage::{Db, migrate};
 
@@ -22,7 +22,7 @@ impl Database {
         match &config.backend {
             Backend::Light(light) => Ok(Self::Sqlite(Sqlite::open(&light.database_file())?)),
             Backend::Full(full) => {
-                let mut settings = settings(&full.postgres);
+                let mut settings = Settings::try_from(&full.postgres)?;
                 let of_cores = config.listen.cores * usize::try_from(full.connections_per_core).unwrap_or(usize::MAX);
                 settings.connection_limit = settings.connection_limit.min(of_cores);
                 migrate::postgres(settings.clone())?;
@@ -40,41 +40,5 @@ impl Database {
                 Db::postgres(Postgres::new(Settings::clone(settings), connections, post)?)
             }
         })
-    }
-}
-
-/// The configuration's view of the address, as storage takes it.
-fn settings(url: &config::postgres::Postgres) -> Settings {
-    use config::postgres as given;
-    let unbounded = std::time::Duration::from_secs(24 * 60 * 60);
-    Settings {
-        host: match &url.host {
-            given::Host::Name(name) => Host::Tcp(name.clone()),
-            given::Host::Socket(directory) => Host::Unix(directory.clone()),
-        },
-        port: url.port,
-        user: url.user.clone(),
-        password: url.password.as_ref().map(|password| password.expose().to_string()),
-        database: url.database.clone(),
-        schema: url.schema.clone(),
-        application_name: Some(url.application_name.clone()),
-        options: url.options.clone(),
-        tls: match url.tls.mode {
-            given::TlsMode::Disable => TlsMode::Disable,
-            given::TlsMode::Prefer => TlsMode::Prefer,
-            given::TlsMode::Require => TlsMode::Require,
-        },
-        certificates: if url.tls.verify {
-            Certificates::Strict { authorities: url.tls.root_certificate.clone() }
-        } else {
-            Certificates::AcceptInvalid
-        },
-        connection_limit: url
-            .connection_limit
-            .map_or_else(Settings::connection_limit_default, |limit| usize::try_from(limit).unwrap_or(usize::MAX)),
-        pool_timeout: url.pool_timeout.unwrap_or(unbounded),
-        connect_timeout: url.connect_timeout.unwrap_or(unbounded),
-        socket_timeout: url.socket_timeout,
-        prepare: !url.pgbouncer && url.statement_cache_size > 0,
     }
 }

@@ -30,7 +30,7 @@ impl Service for Public {
             return self.hub.admit_request(head);
         }
         match self.api.admit(head) {
-            api::Admission::ReadBody { bytes_max } => Admission::Body { bytes_max, ticket: None },
+            api::Admission::ReadBody { bytes_max } => Admission::Body { bytes_max, ticket: None, cancel: None },
             api::Admission::Respond(response) => Admission::Respond(outgoing(response)),
         }
     }
@@ -70,7 +70,7 @@ pub(super) struct Metrics {
 
 impl Service for Metrics {
     fn admit(&self, _head: &RequestHead) -> Admission {
-        Admission::Body { bytes_max: 0, ticket: None }
+        Admission::Body { bytes_max: 0, ticket: None, cancel: None }
     }
 
     fn refuse_large_body(&self, head: &RequestHead, _ticket: Option<Box<dyn Any>>) -> Response {

@@ -115,7 +115,7 @@ async fn insert(tx: &mut Tx<'_>, account: &AccountId, new: &Create, now: i64) ->
 pub struct Part {
     pub bytes: Vec<u8>,
     /// The text the client sent for these bytes; events repeat it.
-    pub text: String,
+    pub text: Arc<str>,
     pub expected_version: i64,
 }
 

@@ -4,8 +4,8 @@
 //! of the change it describes and holds the account's row locked until that transaction ends, so cursors commit in
 //! their own order.
 
-use crate::model::ids::AccountId;
 use crate::domain::Context;
+use crate::model::ids::AccountId;
 use crate::realtime::event::Event;
 use crate::storage::{self, Db, Row, Statement, Tx, Value};
 

@@ -96,8 +96,8 @@ async fn apply(
         }
     };
     let mut silent = Vec::new();
-    for account in [transition.mark_caller.then_some(caller), transition.mark_target.then_some(target)] {
-        if let Some(account) = account {
+    for (account, is_marked) in [(caller, transition.mark_caller), (target, transition.mark_target)] {
+        if is_marked {
             let cursor = changes::mark(tx, account, Kind::Friends, changes::SELF, None, now).await?;
             silent.push((account.clone(), cursor));
         }

@@ -147,18 +147,17 @@ pub async fn update(
     account: &AccountId,
     id: &MachineId,
     part: Part,
-    value: String,
+    value: Arc<str>,
     expected_version: i64,
 ) -> Result<Updated, Error> {
     let now = now_ms();
-    let value = Arc::new(value);
     let (owner, machine, text) = (account.clone(), id.clone(), Arc::clone(&value));
     let (updated, cursor) = ctx
         .db
         .transaction(async move |tx| write(tx, &owner, &machine, part, &text, expected_version, now).await)
         .await?;
     if let (Updated::Done { version }, Some(cursor)) = (&updated, cursor) {
-        let text = Some(Versioned { value: value.as_str(), version: *version });
+        let text = Some(Versioned { value: &value, version: *version });
         let (metadata, daemon_state) = match part {
             Part::Metadata => (text, None),
             Part::DaemonState => (None, text),

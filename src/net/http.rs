@@ -10,6 +10,7 @@ use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
 
+use futures_channel::oneshot;
 use monoio::net::TcpStream;
 use protocol::http::body::{BodyDecoder, Error as BodyError};
 use protocol::http::encode::{self, ResponseHead};
@@ -109,8 +110,8 @@ impl<S: Service + 'static> Connection<S> {
             let response = Response { status: 417, fields: Vec::new(), body: Vec::new(), close: true };
             return self.respond(&head, response, false).await;
         }
-        let (bytes_max, ticket) = match self.http.service.admit(&head) {
-            Admission::Body { bytes_max, ticket } => (bytes_max, ticket),
+        let (bytes_max, ticket, cancel) = match self.http.service.admit(&head) {
+            Admission::Body { bytes_max, ticket, cancel } => (bytes_max, ticket, cancel),
             Admission::Respond(response) => {
                 // The body, if there is one, was not read: the next request cannot be found behind it.
                 let keep = keep && head.framing() == Framing::None;
@@ -124,7 +125,11 @@ impl<S: Service + 'static> Connection<S> {
             }
         };
         self.forget(head_bytes);
-        let body = match self.body(&head, bytes_max).await {
+        let body = match race(self.body(&head, bytes_max), cancelled(cancel)).await {
+            Either::First(body) => body,
+            Either::Second(()) => return Ok(false),
+        };
+        let body = match body {
             Ok(body) => body,
             Err(Refused::Gone(error)) => return Err(error),
             Err(Refused::TooLarge) => {
@@ -276,6 +281,17 @@ impl<S: Service + 'static> Connection<S> {
             }
         };
         race(drain, deadline).await;
+    }
+}
+
+/// Finishes when the receiver fires; a sender that is gone does not count.
+async fn cancelled(cancel: Option<oneshot::Receiver<()>>) {
+    let fired = match cancel {
+        Some(cancel) => cancel.await.is_ok(),
+        None => false,
+    };
+    if !fired {
+        std::future::pending().await
     }
 }
 

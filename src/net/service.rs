@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 
+use futures_channel::oneshot;
 use monoio::net::TcpStream;
 use protocol::http::head::RequestHead;
 
@@ -26,7 +27,12 @@ pub struct Response {
 pub enum Admission {
     /// Read the body, up to so many bytes, then call [`Service::handle`] with the ticket. A ticket that is dropped
     /// without that tells the application that the body will not come.
-    Body { bytes_max: u64, ticket: Option<Box<dyn Any>> },
+    Body {
+        bytes_max: u64,
+        ticket: Option<Box<dyn Any>>,
+        /// When it fires, the connection is dropped in the middle of the body.
+        cancel: Option<oneshot::Receiver<()>>,
+    },
     /// Answer without looking at the body.
     Respond(Response),
     /// The request concerns a session of another core: hand over the connection with everything read so far.

@@ -9,7 +9,7 @@ use std::task::{Poll, Waker};
 use std::time::Instant;
 
 use crate::runtime::slab::Key;
-use crate::runtime::timer::{Due, Millis, Sleep, TICK_MS, Wheel};
+use crate::runtime::timer::{Due, Millis, Sleep, Wheel};
 
 /// Bytes lent for one read. Large enough for a burst of messages, small enough to stay in the cache.
 pub const READ_BYTES: usize = 64 * 1024;
@@ -90,7 +90,8 @@ impl Turn {
     pub async fn timer_loop(&self, mut fired: impl FnMut(Key, Millis), mut ticked: impl FnMut()) {
         let mut due = Vec::new();
         loop {
-            monoio::time::sleep(std::time::Duration::from_millis(TICK_MS)).await;
+            let sleep_ms = self.wheel.borrow().sleep_ms(self.now()).max(1);
+            monoio::time::sleep(std::time::Duration::from_millis(sleep_ms)).await;
             self.wheel.borrow_mut().fire(self.now(), &mut due);
             for (at, entry) in due.drain(..) {
                 match entry {

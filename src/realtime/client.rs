@@ -32,6 +32,8 @@ pub type PollAnswer = futures_channel::oneshot::Sender<Vec<u8>>;
 pub struct Polling {
     pub answer: Option<PollAnswer>,
     pub candidate: Option<Rc<Channel>>,
+    /// Drops the connection of the POST that is being received.
+    pub posting: Option<futures_channel::oneshot::Sender<()>>,
     /// Bytes queued for the next poll.
     pub queued_bytes: usize,
 }

@@ -75,22 +75,23 @@ impl Hub {
         }
         let bytes_max = u64::from(self.settings.engine.payload_bytes_max);
         if head.method() != Method::Post || head.upgrade().is_some() {
-            return Admission::Body { bytes_max, ticket: None };
+            return Admission::Body { bytes_max, ticket: None, cancel: None };
         }
         let query = Query::parse(head.target());
         // Whatever else is wrong with the request, the checks of the handler say so.
         let Ok(Target::Session(key)) = self.check(head, &query, false) else {
-            return Admission::Body { bytes_max, ticket: None };
+            return Admission::Body { bytes_max, ticket: None, cancel: None };
         };
         if head.header("content-type") == Some("application/octet-stream") {
             // Binary bodies belong to an older revision of the protocol (S-11).
             self.post_aborted(key);
             return Admission::Respond(Response { close: true, ..respond(400, None, Vec::new()) });
         }
-        if !self.post_begun(key) {
+        let Some(cancel) = self.post_begun(key) else {
             return Admission::Respond(respond(400, None, Vec::new()));
-        }
-        Admission::Body { bytes_max, ticket: Some(Box::new(Posting { hub: Rc::clone(self), key, received: false })) }
+        };
+        let posting = Posting { hub: Rc::clone(self), key, received: false };
+        Admission::Body { bytes_max, ticket: Some(Box::new(posting)), cancel: Some(cancel) }
     }
 
     pub fn refuse_large_body(&self, ticket: Option<Box<dyn Any>>) -> Response {

@@ -43,7 +43,10 @@ pub struct Ephemeral {
 pub enum Event {
     Update(Update),
     /// A cursor that was committed without an update of its own. Nobody is told; the updates behind it need not wait.
-    Silent { account: AccountId, seq: i64 },
+    Silent {
+        account: AccountId,
+        seq: i64,
+    },
     Ephemeral(Ephemeral),
 }
 

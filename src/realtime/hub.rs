@@ -181,20 +181,24 @@ impl Hub {
 
     fn deliver<'a>(&self, recipients: impl Iterator<Item = &'a Member>, frame: &Frame) {
         for member in recipients {
-            if member.place.core == self.core {
-                self.emit(member.place.key, frame.clone());
-            } else {
-                let mut outgoing = self.outgoing.borrow_mut();
-                let batch = &mut outgoing[member.place.core.index()];
-                match batch.last_mut() {
-                    Some(last) if last.frame == frame.bytes() => last.to.push(member.place.key),
-                    _ => batch.push(Delivery { frame: frame.bytes().to_vec(), to: vec![member.place.key] }),
-                }
-                if batch.len() == 1 && batch[0].to.len() == 1 {
-                    // The flusher sends batches at the end of the turn; any key wakes it.
-                    self.turn.mark(member.place.key);
-                }
-            }
+            self.hand_over(member.place, frame);
+        }
+    }
+
+    /// Sends a frame to a connection wherever it is, after everything handed over to the same place before it.
+    fn hand_over(&self, place: Place, frame: &Frame) {
+        if place.core == self.core {
+            return self.emit(place.key, frame.clone());
+        }
+        let mut outgoing = self.outgoing.borrow_mut();
+        let batch = &mut outgoing[place.core.index()];
+        match batch.last_mut() {
+            Some(last) if last.frame == frame.bytes() => last.to.push(place.key),
+            _ => batch.push(Delivery { frame: frame.bytes().to_vec(), to: vec![place.key] }),
+        }
+        if batch.len() == 1 && batch[0].to.len() == 1 {
+            // The flusher sends batches at the end of the turn; any key wakes it.
+            self.turn.mark(place.key);
         }
     }
 
@@ -269,6 +273,19 @@ impl Hub {
         }
     }
 
+    /// Answers an event after the updates of `account` that this core has published before, the connection's own among
+    /// them. They come by way of the account's home, so for a connection that lives elsewhere the answer does, too.
+    pub fn acknowledge_in_order(&self, key: Key, account: &AccountId, ack: Option<u64>, argument: &str) {
+        let home = self.home_of(account);
+        if home == self.core {
+            return self.acknowledge(key, ack, argument);
+        }
+        if let Some(id) = ack {
+            let frame = Frame::text(|out| protocol::socketio::packet::encode_ack(out, id, argument)).bytes().to_vec();
+            self.post(home, Message::Relay { to: Place { core: self.core, key }, frame });
+        }
+    }
+
     /// Whether the connection is still the one it was.
     pub fn is_connected(&self, key: Key, socket: SocketId) -> bool {
         self.sessions.borrow().get(key).and_then(|client| client.socket.as_ref()).is_some_and(|s| s.id == socket)
@@ -305,6 +322,7 @@ impl Hub {
                     }
                 }
             }
+            Message::Relay { to, frame } => self.hand_over(to, &Frame::from_bytes(&frame)),
             Message::Forget(sid) => {
                 self.by_sid.borrow_mut().remove(&sid);
             }

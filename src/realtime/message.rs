@@ -26,6 +26,11 @@ pub enum Message {
     },
     /// From a home core: frames for connections here, all of one turn.
     Deliver(Vec<Delivery>),
+    /// To a home core: pass this on behind the updates that were published before it.
+    Relay {
+        to: Place,
+        frame: Vec<u8>,
+    },
     /// An HTTP connection whose request concerns a session of this core.
     Adopt {
         descriptor: OwnedFd,

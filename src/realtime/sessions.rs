@@ -61,7 +61,8 @@ impl Hub {
 
     /// Ends every session of this core; clients reconnect and catch up.
     pub fn end_all(&self) {
-        for key in self.sessions.borrow().keys() {
+        let keys = self.sessions.borrow().keys();
+        for key in keys {
             self.with_engine(key, |engine, _| engine.abort(Reason::Shutdown));
             self.pump(key);
         }
@@ -199,7 +200,7 @@ impl Hub {
         let mut sessions = self.sessions.borrow_mut();
         let Some(client) = sessions.get_mut(key) else { return };
         client.engine.handle_timeout(now, &self.settings.engine);
-        if client.socketio.poll_timeout().is_some_and(|at| at <= now) {
+        if client.socketio.handle_timeout(now) {
             client.engine.close(now, &self.settings.engine);
         }
         drop(sessions);
@@ -372,11 +373,20 @@ impl Hub {
         self.pump(key);
     }
 
-    /// A POST begins. `false`: another one is being received.
-    pub(super) fn post_begun(&self, key: Key) -> bool {
-        let first = self.with_engine(key, |engine, _| engine.handle_post_begun()).unwrap_or(true);
+    /// A POST begins; its connection is dropped when the receiver fires. `None`: another one is being received, which is
+    /// the end of both and of the session.
+    pub(super) fn post_begun(&self, key: Key) -> Option<oneshot::Receiver<()>> {
+        let (cancel, cancelled) = oneshot::channel();
+        let mut sessions = self.sessions.borrow_mut();
+        let client = sessions.get_mut(key)?;
+        let is_first = client.engine.handle_post_begun();
+        let before = client.polling.get_or_insert_default().posting.replace(cancel);
+        drop(sessions);
+        if !is_first && let Some(before) = before {
+            let _ = before.send(());
+        }
         self.pump(key);
-        first
+        is_first.then_some(cancelled)
     }
 
     pub(super) fn post_ended(&self, key: Key) {

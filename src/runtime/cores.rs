@@ -92,6 +92,10 @@ pub fn choose(choice: DriverChoice) -> io::Result<(Driver, Option<String>)> {
 }
 
 /// Starts a thread that runs `main` to its end. `main` is built on the thread, so what it makes may be core-local.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the place that starts threads; a core that cannot start ends the process"
+)]
 pub fn spawn<M, F>(core: CoreId, driver: Driver, main: M) -> io::Result<JoinHandle<()>>
 where
     M: FnOnce() -> F + Send + 'static,
@@ -111,6 +115,7 @@ where
 }
 
 /// Runs something that blocks on a thread of its own.
+#[allow(clippy::disallowed_methods, reason = "the place that starts threads")]
 pub fn background<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,

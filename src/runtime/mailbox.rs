@@ -3,7 +3,7 @@
 //! Senders push under a short lock; the one that finds the vector empty writes one byte to the core's wake pipe. The
 //! core reads the pipe, swaps the vector and works through it. This is the only lock that cores share, and it is never
 //! held while anything runs.
-//! Limit: [`DEPTH_MAX`] messages. A core that is that far behind is told so by [`Mailbox::take`] (`overflowed`); the
+//! Limit: [`DEPTH_MAX`] messages. A core that is that far behind is told so by [`Inbox::take`] (`overflowed`); the
 //! message is refused and the sender learns it.
 
 use std::io::{self, ErrorKind};

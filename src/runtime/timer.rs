@@ -2,7 +2,7 @@
 //!
 //! Tens of thousands of sockets each have one deadline that moves all the time. The wheel makes moving it cheap: an
 //! entry is a few bytes in the slot of its tick, is never removed early, and whoever set it decides when it fires
-//! whether it still means anything. Deadlines fire up to [`TICK_MS`] late, never early (`spec/socketio.md` §1).
+//! whether it still means anything. Deadlines fire late by a tick or so, never early (`spec/socketio.md` §1).
 //! Owns: entries. Never: what they are for, or the clock (`now` is an argument).
 
 use std::cell::{Cell, RefCell};
@@ -11,10 +11,15 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-/// Resolution of the wheel. Coarse enough that an idle core wakes 40 times a second at most.
-pub const TICK_MS: u64 = 25;
+/// Resolution of the wheel.
+pub const TICK_MS: u64 = 2;
 
-const SLOTS: usize = 4096;
+/// How far a core looks ahead before it sleeps. An idle core wakes 40 times a second; a deadline that is set for less
+/// than this from now may fire late by as much.
+pub const LOOK_AHEAD_MS: u64 = 25;
+
+/// One round is 16 s, so that the usual ping fits into it.
+const SLOTS: usize = 8192;
 
 /// Milliseconds on the core's monotonic clock.
 pub type Millis = u64;
@@ -32,7 +37,7 @@ struct Entry<T> {
     due: Due<T>,
 }
 
-/// The wheel itself. Entries further away than its circumference (102 s) stay in their slot for another round.
+/// The wheel itself. Entries further away than its circumference stay in their slot for another round.
 pub struct Wheel<T> {
     slots: Vec<Vec<Entry<T>>>,
     /// Everything up to this tick has fired.
@@ -75,6 +80,13 @@ impl<T> Wheel<T> {
                 *entries = Vec::new();
             }
         }
+    }
+
+    /// How long a core may sleep: until the next tick with an entry, [`LOOK_AHEAD_MS`] at most.
+    pub fn sleep_ms(&self, now: Millis) -> u64 {
+        let ahead =
+            (self.fired_tick + 1..=(now + LOOK_AHEAD_MS) / TICK_MS).find(|tick| !self.slots[slot(*tick)].is_empty());
+        ahead.map_or(LOOK_AHEAD_MS, |tick| (tick * TICK_MS).saturating_sub(now))
     }
 
     pub fn len(&self) -> usize {
@@ -153,13 +165,16 @@ mod tests {
     #[test]
     fn fires_late_by_less_than_a_tick_and_never_early() {
         let mut wheel = Wheel::new(1_000);
-        wheel.arm(1_010, Due::Token(1));
-        wheel.arm(1_025, Due::Token(2));
-        wheel.arm(1_026, Due::Token(3));
-        assert_eq!(fire(&mut wheel, 1_024), Vec::<u32>::new());
-        assert_eq!(fire(&mut wheel, 1_025), [1, 2]);
-        assert_eq!(fire(&mut wheel, 1_049), Vec::<u32>::new());
-        assert_eq!(fire(&mut wheel, 1_050), [3]);
+        wheel.arm(1_011, Due::Token(1));
+        wheel.arm(1_012, Due::Token(2));
+        wheel.arm(1_013, Due::Token(3));
+        assert_eq!(wheel.sleep_ms(1_000), 12);
+        assert_eq!(fire(&mut wheel, 1_011), Vec::<u32>::new());
+        assert_eq!(fire(&mut wheel, 1_012), [1, 2]);
+        assert_eq!(fire(&mut wheel, 1_013), Vec::<u32>::new());
+        assert_eq!(wheel.sleep_ms(1_013), 1);
+        assert_eq!(fire(&mut wheel, 1_014), [3]);
+        assert_eq!(wheel.sleep_ms(1_014), LOOK_AHEAD_MS);
         assert!(wheel.is_empty());
     }
 
@@ -167,7 +182,7 @@ mod tests {
     fn the_past_fires_at_the_next_tick() {
         let mut wheel = Wheel::new(5_000);
         wheel.arm(3, Due::Token(7));
-        assert_eq!(fire(&mut wheel, 5_025), [7]);
+        assert_eq!(fire(&mut wheel, 5_002), [7]);
     }
 
     #[test]

@@ -61,10 +61,12 @@ impl Db {
         }
     }
 
+    // The futures of PostgreSQL are large and every rule holds several of them, so they are boxed here, once for all.
+
     /// Runs one statement, committed by itself, and gives its rows.
     pub async fn query(&self, statement: &'static Statement, params: Vec<Value>) -> Result<Vec<Row>, Error> {
         match &self.backend {
-            Backend::Postgres(postgres) => postgres.query(statement, &params).await,
+            Backend::Postgres(postgres) => Box::pin(postgres.query(statement, &params)).await,
             Backend::Sqlite { handle, post } => Ok(on_sqlite(handle, post, statement, params).await?.rows),
         }
     }
@@ -77,7 +79,7 @@ impl Db {
     /// Runs one statement, committed by itself, and gives the number of rows it changed.
     pub async fn execute(&self, statement: &'static Statement, params: Vec<Value>) -> Result<u64, Error> {
         match &self.backend {
-            Backend::Postgres(postgres) => postgres.execute(statement, &params).await,
+            Backend::Postgres(postgres) => Box::pin(postgres.execute(statement, &params)).await,
             Backend::Sqlite { handle, post } => Ok(on_sqlite(handle, post, statement, params).await?.changed),
         }
     }
@@ -93,7 +95,7 @@ impl Db {
         E: From<Error> + Send + 'static,
     {
         match &self.backend {
-            Backend::Postgres(postgres) => postgres.transaction(f).await,
+            Backend::Postgres(postgres) => Box::pin(postgres.transaction(f)).await,
             Backend::Sqlite { handle, post } => {
                 let (sender, answer) = reply(post);
                 handle.write(Box::new(move |connection| {
@@ -153,7 +155,7 @@ impl<'a> Tx<'a> {
     pub async fn query(&mut self, statement: &'static Statement, params: Vec<Value>) -> Result<Vec<Row>, Error> {
         self.usable()?;
         let rows = match &mut self.on {
-            On::Postgres(transaction) => transaction.query(statement, &params).await,
+            On::Postgres(transaction) => Box::pin(transaction.query(statement, &params)).await,
             On::Sqlite(connection) => sqlite::run(connection, statement.sqlite, &params).map(|answer| answer.rows),
         };
         self.note(rows)
@@ -166,7 +168,7 @@ impl<'a> Tx<'a> {
     pub async fn execute(&mut self, statement: &'static Statement, params: Vec<Value>) -> Result<u64, Error> {
         self.usable()?;
         let changed = match &mut self.on {
-            On::Postgres(transaction) => transaction.execute(statement, &params).await,
+            On::Postgres(transaction) => Box::pin(transaction.execute(statement, &params)).await,
             On::Sqlite(connection) => sqlite::run(connection, statement.sqlite, &params).map(|answer| answer.changed),
         };
         self.note(changed)
@@ -197,7 +199,7 @@ fn one_or_none(mut rows: Vec<Row>) -> Result<Option<Row>, Error> {
 }
 
 fn lost() -> Error {
-    Error::Unavailable("the database thread has ended".into())
+    Error::Unavailable("it has ended, or has too much to do".into())
 }
 
 async fn on_sqlite(

@@ -8,25 +8,50 @@
 pub struct Statement {
     pub postgres: &'static str,
     pub sqlite: &'static str,
-    /// Running it twice is the same as running it once, so it is sent again when its connection is lost.
-    pub repeatable: bool,
+    effect: Effect,
+}
+
+/// Whether a statement is sent again when its connection is lost and nobody knows whether it took place.
+#[derive(Clone, Copy, Debug)]
+enum Effect {
+    /// If its words say that it only reads.
+    ByItsWords,
+    /// Always: running it twice is the same as running it once.
+    Repeatable,
+    /// Never, although it looks like a read: it calls a function that writes.
+    Once,
 }
 
 impl Statement {
     /// One text that both databases understand.
     pub const fn portable(sql: &'static str) -> Self {
-        Self { postgres: sql, sqlite: sql, repeatable: false }
+        Self::two(sql, sql)
     }
 
     /// A text for each.
     pub const fn two(postgres: &'static str, sqlite: &'static str) -> Self {
-        Self { postgres, sqlite, repeatable: false }
+        Self { postgres, sqlite, effect: Effect::ByItsWords }
     }
 
     /// Declares a write that may be sent again when it is unknown whether it took place.
     #[must_use]
     pub const fn repeatable(self) -> Self {
-        Self { repeatable: true, ..self }
+        Self { effect: Effect::Repeatable, ..self }
+    }
+
+    /// Declares a `SELECT` that writes.
+    #[must_use]
+    pub const fn once(self) -> Self {
+        Self { effect: Effect::Once, ..self }
+    }
+
+    /// Whether it may be sent again.
+    pub(super) fn is_repeatable(&self) -> bool {
+        match self.effect {
+            Effect::ByItsWords => only_reads(self.postgres),
+            Effect::Repeatable => true,
+            Effect::Once => false,
+        }
     }
 }
 

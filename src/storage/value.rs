@@ -217,7 +217,7 @@ impl Value {
     /// Refuses what PostgreSQL cannot store and SQLite would: U+0000 in text, and in JSON the escapes for it and for
     /// halves of surrogate pairs.
     pub(super) fn check(&self) -> Result<(), super::Error> {
-        let nul = |text: &str| text.bytes().any(|byte| byte == 0);
+        let nul = |text: &str| text.as_bytes().contains(&0);
         let invalid = match self {
             Self::Text(text) => nul(text),
             Self::Texts(texts) => texts.iter().any(|text| nul(text)),

@@ -99,7 +99,7 @@ pub async fn versioned_texts(server: Rc<Server>) {
     let machine = MachineId::from(id.as_str());
     let audience = Audience::Machine(machine.clone());
     let write = async |account: &crate::server::Account, part, value: &str, expected| {
-        update(&server.ctx, &account.id, &machine, part, value.to_string(), expected).await.unwrap()
+        update(&server.ctx, &account.id, &machine, part, value.into(), expected).await.unwrap()
     };
     assert_eq!(write(&alice, Part::Metadata, "second", 1).await, Updated::Done { version: 2 });
     let expected = json!({"t": "update-machine", "machineId": id, "metadata": {"value": "second", "version": 2}});
@@ -116,6 +116,6 @@ pub async fn versioned_texts(server: Rc<Server>) {
     assert_eq!(one_update(&server, &alice, &audience), (3, expected));
     let read = server.get(&alice, &format!("/v1/machines/{id}")).await;
     assert_eq!((&read["machine"]["active"], &read["machine"]["daemonState"]), (&json!(true), &json!("")));
-    assert!(update(&server.ctx, &alice.id, &machine, Part::Metadata, "\0".to_string(), 2).await.is_err());
+    assert!(update(&server.ctx, &alice.id, &machine, Part::Metadata, "\0".into(), 2).await.is_err());
     assert_eq!(changes(&server, &alice).await, [("machine".to_string(), id, 3, json!(null))]);
 }

@@ -3,7 +3,7 @@
 //!
 //! Every case runs on SQLite and on a private Postgres, with accounts of its own.
 
-#![allow(unreachable_pub, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
 mod access_keys;
 mod artifacts;
@@ -89,6 +89,7 @@ async fn run_all(db: Db) {
         println!("{name}");
         case(Rc::clone(&server)).await;
         server.events();
+        server.assert_no_cursor_is_lost().await;
     }
 }
 

@@ -80,6 +80,7 @@ pub async fn queries(server: Rc<Server>) {
     report_at(&server, &alice, &second, "d", (DAY + 86_400) * 1000, json!({"tokens": 5, "cost": null})).await;
     let query = async |who, body: Json| server.ok(who, "POST", "/v1/usage/query", Some(body)).await;
     let bucket = |at: i64, tokens: f64, cost: f64, count: i64| {
+        #[allow(clippy::cast_possible_truncation, reason = "whole numbers, and small")]
         let total = |sum: f64| if sum.fract() == 0.0 { json!({"total": sum as i64}) } else { json!({"total": sum}) };
         json!({"timestamp": at, "tokens": total(tokens), "cost": total(cost), "reportCount": count})
     };

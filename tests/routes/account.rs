@@ -16,7 +16,7 @@ fn ghost(server: &Server, of: &Account) -> Account {
     Account { id, token, key: of.key.clone() }
 }
 
-pub async fn profile(server: Rc<Server>) {
+pub(crate) async fn profile(server: Rc<Server>) {
     static DECORATE: Statement = Statement::portable(
         r#"UPDATE "Account" SET "firstName" = $1, "username" = $2, "avatar" = $3, "githubUserId" = $4 WHERE "id" = $5"#,
     );
@@ -58,7 +58,7 @@ pub async fn profile(server: Rc<Server>) {
     assert_eq!((answer.status, answer.body), (500, internal));
 }
 
-pub async fn settings(server: Rc<Server>) {
+pub(crate) async fn settings(server: Rc<Server>) {
     let alice = server.account().await;
     let write = async |account: &Account, settings: serde_json::Value, expected: serde_json::Value| {
         let body = json!({"settings": settings, "expectedVersion": expected});
@@ -99,7 +99,7 @@ pub async fn settings(server: Rc<Server>) {
     assert_eq!((answer.status, answer.body), (500, json!({"error": "Failed to get account settings"})));
 }
 
-pub async fn simultaneous_settings(server: Rc<Server>) {
+pub(crate) async fn simultaneous_settings(server: Rc<Server>) {
     let alice = server.account().await;
     let tasks: Vec<_> = (0..10)
         .map(|n| {
@@ -119,7 +119,7 @@ pub async fn simultaneous_settings(server: Rc<Server>) {
     assert_eq!(server.get(&alice, "/v2/cursor").await["cursor"], 1);
 }
 
-pub async fn changes(server: Rc<Server>) {
+pub(crate) async fn changes(server: Rc<Server>) {
     static RAISE_FLOOR: Statement = Statement::portable(r#"UPDATE "Account" SET "changesFloor" = $1 WHERE "id" = $2"#);
     let alice = server.account().await;
     assert_eq!(server.get(&alice, "/v2/cursor").await, json!({"cursor": 0, "changesFloor": 0}));

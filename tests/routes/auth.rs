@@ -22,7 +22,7 @@ fn owner(server: &Server, token: &Json) -> String {
     server.ctx.tokens.verify_persistent(&text(token), now_ms()).expect("a valid token").as_str().to_string()
 }
 
-pub async fn logins(server: Rc<Server>) {
+pub(crate) async fn logins(server: Rc<Server>) {
     let key = signing_key();
     let first = login(&server, login_body(&key)).await;
     let second = login(&server, login_body(&key)).await;
@@ -38,7 +38,7 @@ pub async fn logins(server: Rc<Server>) {
     assert_eq!(owner(&server, &login(&server, bare).await.body["token"]), owner(&server, &first.body["token"]));
 }
 
-pub async fn refused_logins(server: Rc<Server>) {
+pub(crate) async fn refused_logins(server: Rc<Server>) {
     let key = signing_key();
     let with = |field: &str, value: Json| {
         let mut body = login_body(&key);
@@ -64,7 +64,7 @@ pub async fn refused_logins(server: Rc<Server>) {
     assert_eq!(answer.body["message"], message);
 }
 
-pub async fn content_keys(server: Rc<Server>) {
+pub(crate) async fn content_keys(server: Rc<Server>) {
     let key = signing_key();
     let content: [u8; 32] = random::bytes();
     let bound = [&b"Happy content key v1\0"[..], &content].concat();
@@ -104,7 +104,7 @@ fn pairing_key() -> String {
     base64::encode(&random::bytes::<32>())
 }
 
-pub async fn pairing_of_a_terminal(server: Rc<Server>) {
+pub(crate) async fn pairing_of_a_terminal(server: Rc<Server>) {
     let (alice, bob) = (server.account().await, server.account().await);
     let key = pairing_key();
     let request = async |supports_v2: Json| {
@@ -147,7 +147,7 @@ pub async fn pairing_of_a_terminal(server: Rc<Server>) {
     assert_eq!(server.send(None, "GET", "/v1/auth/request/status", None).await.status, 400);
 }
 
-pub async fn pairing_of_an_app(server: Rc<Server>) {
+pub(crate) async fn pairing_of_an_app(server: Rc<Server>) {
     let alice = server.account().await;
     let body = json!({"publicKey": pairing_key(), "response": "sealed"});
     let request = async || server.send(None, "POST", "/v1/auth/account/request", Some(body.clone())).await.body;
@@ -158,7 +158,7 @@ pub async fn pairing_of_an_app(server: Rc<Server>) {
     assert_eq!(owner(&server, &granted["token"]), alice.id.as_str());
 }
 
-pub async fn simultaneous_pairing_requests(server: Rc<Server>) {
+pub(crate) async fn simultaneous_pairing_requests(server: Rc<Server>) {
     let key = pairing_key();
     let tasks: Vec<_> = (0..8)
         .map(|_| {
@@ -172,7 +172,7 @@ pub async fn simultaneous_pairing_requests(server: Rc<Server>) {
     }
 }
 
-pub async fn an_approval_lapses(server: Rc<Server>) {
+pub(crate) async fn an_approval_lapses(server: Rc<Server>) {
     let (alice, bob) = (server.account().await, server.account().await);
     let hasty = Server::with_pairing_ttl(server.ctx.db.clone(), &server.ctx.tokens, -1);
     let body = json!({"publicKey": pairing_key(), "response": "of alice"});

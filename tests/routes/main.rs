@@ -2,7 +2,7 @@
 //!
 //! Every case runs on SQLite and on a private Postgres, with accounts of its own.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
 mod account;
 mod auth;

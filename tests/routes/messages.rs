@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use happier_server::domain::messages as domain;
 use happier_server::model::ids::{SessionId, SocketId};
-use happier_server::realtime::event::Audience;
+use happier_server::realtime::event::{Audience, Event};
 use serde_json::{Value as Json, json};
 
 use crate::server::{Account, Answer, Server, body, text};
@@ -13,7 +13,7 @@ async fn post(server: &Server, account: &Account, session: &str, body: Json) -> 
     server.call(account, "POST", &format!("/v2/sessions/{session}/messages"), Some(body)).await
 }
 
-pub async fn numbering_and_local_ids(server: Rc<Server>) {
+pub(crate) async fn numbering_and_local_ids(server: Rc<Server>) {
     let alice = server.account().await;
     let session = server.session(&alice, "session").await;
     let first = post(&server, &alice, &session, json!({"ciphertext": "first"})).await;
@@ -60,7 +60,7 @@ pub async fn numbering_and_local_ids(server: Rc<Server>) {
     assert_eq!(changes["changes"][0]["hint"]["lastMessageSeq"], 6);
 }
 
-pub async fn refusals(server: Rc<Server>) {
+pub(crate) async fn refusals(server: Rc<Server>) {
     let (alice, viewer, stranger) = (server.account().await, server.account().await, server.account().await);
     let session = server.session(&alice, "session").await;
     server.share(&session, &alice, &viewer, "view").await;
@@ -90,7 +90,7 @@ pub async fn refusals(server: Rc<Server>) {
     server.updates();
 }
 
-pub async fn pages(server: Rc<Server>) {
+pub(crate) async fn pages(server: Rc<Server>) {
     let alice = server.account().await;
     let session = server.session(&alice, "session").await;
     for n in 1..=12 {
@@ -127,7 +127,7 @@ pub async fn pages(server: Rc<Server>) {
     server.updates();
 }
 
-pub async fn participants(server: Rc<Server>) {
+pub(crate) async fn participants(server: Rc<Server>) {
     let (alice, bob) = (server.account().await, server.account().await);
     let session = server.session(&alice, "session").await;
     server.share(&session, &alice, &bob, "edit").await;
@@ -138,15 +138,15 @@ pub async fn participants(server: Rc<Server>) {
         .events
         .iter()
         .map(|event| match event {
-            happier_server::realtime::event::Event::Update(update) => (update.account.clone(), update.seq, update.skip),
-            happier_server::realtime::event::Event::Ephemeral(_) => panic!("an update"),
+            Event::Update(update) => (update.account.clone(), update.seq, update.skip),
+            other => panic!("an update, not {other:?}"),
         })
         .collect();
     assert_eq!(told.len(), 2);
     assert!(told.contains(&(alice.id.clone(), 2, None)) && told.contains(&(bob.id.clone(), 1, Some(socket))));
 }
 
-pub async fn twenty_writers(server: Rc<Server>) {
+pub(crate) async fn twenty_writers(server: Rc<Server>) {
     let alice = server.account().await;
     let session = server.session(&alice, "session").await;
     let tasks: Vec<_> = (0..20)

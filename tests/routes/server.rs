@@ -1,6 +1,7 @@
 //! The HTTP API over a real database, without sockets: requests are parsed heads, answers are values.
 
 use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,16 +27,25 @@ const SECRET: &str = "a master secret of the tests";
 
 /// Keeps what is published.
 #[derive(Default)]
-pub struct Recorder(RefCell<Vec<Event>>);
+pub struct Recorder {
+    events: RefCell<Vec<Event>>,
+    /// Every cursor that has been accounted for.
+    cursors: RefCell<HashMap<AccountId, BTreeSet<i64>>>,
+}
 
 impl Publish for Recorder {
     fn publish(&self, event: Event) {
-        self.0.borrow_mut().push(event);
+        if let Event::Update(Update { account, seq, .. }) | Event::Silent { account, seq } = &event {
+            self.cursors.borrow_mut().entry(account.clone()).or_default().insert(*seq);
+        }
+        if !matches!(event, Event::Silent { .. }) {
+            self.events.borrow_mut().push(event);
+        }
     }
 }
 
 /// One core's API on a database.
-pub struct Server {
+pub(crate) struct Server {
     pub ctx: Rc<Context>,
     api: Rc<Api>,
     events: Rc<Recorder>,
@@ -45,7 +55,7 @@ pub struct Server {
 
 /// An account that is logged in.
 #[derive(Clone)]
-pub struct Account {
+pub(crate) struct Account {
     pub id: AccountId,
     pub token: String,
     pub key: SigningKey,
@@ -53,18 +63,18 @@ pub struct Account {
 
 /// An answer as a client sees it.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     pub status: u16,
     pub body: Json,
     pub response: Response,
 }
 
 impl Server {
-    pub fn new(db: Db, tokens: &Tokens) -> Self {
+    pub(crate) fn new(db: Db, tokens: &Tokens) -> Self {
         Self::with_pairing_ttl(db, tokens, 86_400_000)
     }
 
-    pub fn with_pairing_ttl(db: Db, tokens: &Tokens, pairing_ttl_ms: i64) -> Self {
+    pub(crate) fn with_pairing_ttl(db: Db, tokens: &Tokens, pairing_ttl_ms: i64) -> Self {
         let events = Rc::new(Recorder::default());
         let settings = Settings {
             flavor: Flavor::Light,
@@ -88,12 +98,12 @@ impl Server {
     }
 
     /// Deriving a key takes a while; once per test run is enough.
-    pub fn tokens() -> Tokens {
+    pub(crate) fn tokens() -> Tokens {
         Tokens::derive(SECRET)
     }
 
     /// Sends a request as it is written.
-    pub async fn raw(&self, head: &str, body: &[u8]) -> Answer {
+    pub(crate) async fn raw(&self, head: &str, body: &[u8]) -> Answer {
         let response = self.api.handle(parse(head), body.to_vec(), self.peer.get()).await;
         let body = match response.content_type {
             Some(kind) if kind.starts_with("application/json") => {
@@ -105,7 +115,13 @@ impl Server {
     }
 
     /// Sends a request with a JSON body, or without any.
-    pub async fn send(&self, authorization: Option<&str>, method: &str, target: &str, body: Option<Json>) -> Answer {
+    pub(crate) async fn send(
+        &self,
+        authorization: Option<&str>,
+        method: &str,
+        target: &str,
+        body: Option<Json>,
+    ) -> Answer {
         let mut head = format!("{method} {target} HTTP/1.1\r\nHost: x\r\n");
         if let Some(authorization) = authorization {
             head.push_str(&format!("Authorization: {authorization}\r\n"));
@@ -120,22 +136,22 @@ impl Server {
         answer
     }
 
-    pub async fn call(&self, account: &Account, method: &str, target: &str, body: Option<Json>) -> Answer {
+    pub(crate) async fn call(&self, account: &Account, method: &str, target: &str, body: Option<Json>) -> Answer {
         self.send(Some(&format!("Bearer {}", account.token)), method, target, body).await
     }
 
     /// A call that has to succeed.
-    pub async fn ok(&self, account: &Account, method: &str, target: &str, body: Option<Json>) -> Json {
+    pub(crate) async fn ok(&self, account: &Account, method: &str, target: &str, body: Option<Json>) -> Json {
         let answer = self.call(account, method, target, body).await;
         assert_eq!(answer.status, 200, "{method} {target}: {}", answer.body);
         answer.body
     }
 
-    pub async fn get(&self, account: &Account, target: &str) -> Json {
+    pub(crate) async fn get(&self, account: &Account, target: &str) -> Json {
         self.ok(account, "GET", target, None).await
     }
 
-    pub async fn account(&self) -> Account {
+    pub(crate) async fn account(&self) -> Account {
         let key = SigningKey::from_bytes(&random::bytes());
         let answer = self.send(None, "POST", "/v1/auth", Some(login_body(&key))).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
@@ -145,7 +161,7 @@ impl Server {
     }
 
     /// Creates a session and forgets the event of it. Returns its id.
-    pub async fn session(&self, account: &Account, tag: &str) -> String {
+    pub(crate) async fn session(&self, account: &Account, tag: &str) -> String {
         let body = json!({"tag": tag, "metadata": format!("metadata of {tag}")});
         let created = self.ok(account, "POST", "/v1/sessions", Some(body)).await;
         self.updates();
@@ -153,7 +169,7 @@ impl Server {
     }
 
     /// Shares a session, past all rules.
-    pub async fn share(&self, session: &str, by: &Account, with: &Account, level: &str) {
+    pub(crate) async fn share(&self, session: &str, by: &Account, with: &Account, level: &str) {
         static SHARE: Statement = Statement::portable(
             r#"INSERT INTO "SessionShare" ("id", "sessionId", "sharedByUserId", "sharedWithUserId", "accessLevel",
                                            "encryptedDataKey", "updatedAt")
@@ -171,28 +187,42 @@ impl Server {
         self.ctx.db.execute(&SHARE, params).await.expect("a share");
     }
 
-    /// Everything published since the last call.
+    /// Every cursor of every account has been published, with an update or silently: one that nobody hears of would
+    /// hold up the updates behind it.
+    #[allow(dead_code, reason = "for the tests of the domains, which share this file")]
+    pub async fn assert_no_cursor_is_lost(&self) {
+        static CURSORS: Statement = Statement::portable(r#"SELECT "id", "seq" FROM "Account""#);
+        let rows = self.ctx.db.query(&CURSORS, Vec::new()).await.expect("all accounts");
+        let published = self.events.cursors.borrow();
+        for row in rows {
+            let (account, last) = (row.text(0), row.int(1));
+            let published = published.get(account).cloned().unwrap_or_default();
+            assert_eq!(published, (1..=last).collect(), "the cursors of {account}");
+        }
+    }
+
+    /// Everything published since the last call but silent cursors.
     pub fn events(&self) -> Vec<Event> {
-        std::mem::take(&mut *self.events.0.borrow_mut())
+        self.events.events.take()
     }
 
     /// The updates published since the last call.
-    pub fn updates(&self) -> Vec<Update> {
+    pub(crate) fn updates(&self) -> Vec<Update> {
         let events = self.events();
         let update = |event| match event {
             Event::Update(update) => Some(update),
-            Event::Ephemeral(_) => None,
+            Event::Silent { .. } | Event::Ephemeral(_) => None,
         };
         events.into_iter().filter_map(update).collect()
     }
 }
 
-pub fn parse(head: &str) -> RequestHead {
+pub(crate) fn parse(head: &str) -> RequestHead {
     let parsed = HeadParser::new().parse(head.as_bytes(), &HeadLimits::default()).expect("a valid head");
     parsed.expect("a complete head").0
 }
 
-pub fn login_body(key: &SigningKey) -> Json {
+pub(crate) fn login_body(key: &SigningKey) -> Json {
     let challenge: [u8; 32] = random::bytes();
     json!({
         "publicKey": base64::encode(key.verifying_key().as_bytes()),
@@ -201,11 +231,11 @@ pub fn login_body(key: &SigningKey) -> Json {
     })
 }
 
-pub fn text(value: &Json) -> String {
+pub(crate) fn text(value: &Json) -> String {
     value.as_str().unwrap_or_else(|| panic!("a text, not {value}")).to_string()
 }
 
 /// The body of an update, as a value.
-pub fn body(update: &Update) -> Json {
+pub(crate) fn body(update: &Update) -> Json {
     serde_json::from_str(&update.body).expect("a JSON body")
 }

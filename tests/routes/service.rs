@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::server::Server;
 
-pub async fn what_it_says_about_itself(server: Rc<Server>) {
+pub(crate) async fn what_it_says_about_itself(server: Rc<Server>) {
     let root = server.send(None, "GET", "/", None).await;
     assert_eq!((root.status, root.response.content_type), (200, Some("text/plain; charset=utf-8")));
     assert_eq!(root.body, "Welcome to Happier Server!");
@@ -29,7 +29,7 @@ pub async fn what_it_says_about_itself(server: Rc<Server>) {
     assert!(!version("ios", "1.4.0").await && !version("ios", "newest").await);
 }
 
-pub async fn unknown_routes_and_bad_paths(server: Rc<Server>) {
+pub(crate) async fn unknown_routes_and_bad_paths(server: Rc<Server>) {
     for (method, target) in
         [("GET", "/v1/nowhere?x=%20"), ("POST", "/v1/features"), ("GET", "/v1/features/"), ("HEAD", "/v1/auth")]
     {
@@ -50,7 +50,7 @@ pub async fn unknown_routes_and_bad_paths(server: Rc<Server>) {
     assert_eq!(answer.response.content_type, Some("application/json"));
 }
 
-pub async fn preflights(server: Rc<Server>) {
+pub(crate) async fn preflights(server: Rc<Server>) {
     let head = "OPTIONS /nowhere HTTP/1.1\r\nHost: x\r\nOrigin: null\r\nAccess-Control-Request-Method: ANY\r\n\r\n";
     let answer = server.raw(head, b"").await;
     assert_eq!((answer.status, answer.response.body.len()), (204, 0));
@@ -62,7 +62,7 @@ pub async fn preflights(server: Rc<Server>) {
     assert_eq!((answer.status, answer.body), (400, json!("Invalid Preflight Request")));
 }
 
-pub async fn bodies(server: Rc<Server>) {
+pub(crate) async fn bodies(server: Rc<Server>) {
     let post = async |fields: &str, body: &[u8]| {
         let head = format!("POST /v1/version HTTP/1.1\r\nHost: x\r\n{fields}Content-Length: {}\r\n\r\n", body.len());
         server.raw(&head, body).await
@@ -84,7 +84,7 @@ pub async fn bodies(server: Rc<Server>) {
     assert_eq!(answer.body["message"], "body/ Expected object, received null");
 }
 
-pub async fn who_calls(server: Rc<Server>) {
+pub(crate) async fn who_calls(server: Rc<Server>) {
     let alice = server.account().await;
     let ask = async |header: Option<&str>| {
         let answer = server.send(header, "GET", "/v2/cursor", None).await;

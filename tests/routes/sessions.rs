@@ -14,7 +14,7 @@ async fn create(server: &Server, account: &Account, body: Json) -> Json {
     server.ok(account, "POST", "/v1/sessions", Some(body)).await["session"].clone()
 }
 
-pub async fn creation(server: Rc<Server>) {
+pub(crate) async fn creation(server: Rc<Server>) {
     let (alice, bob) = (server.account().await, server.account().await);
     let request = json!({"tag": "one", "metadata": "m", "agentState": "ignored", "dataEncryptionKey": "AA-_ !8*"});
     let session = create(&server, &alice, request).await;
@@ -45,7 +45,7 @@ pub async fn creation(server: Rc<Server>) {
     server.updates();
 }
 
-pub async fn simultaneous_creation(server: Rc<Server>) {
+pub(crate) async fn simultaneous_creation(server: Rc<Server>) {
     let alice = server.account().await;
     let tasks: Vec<_> = (0..10)
         .map(|_| {
@@ -67,7 +67,7 @@ fn ids(list: &Json) -> Vec<String> {
     list["sessions"].as_array().unwrap().iter().map(|session| text(&session["id"])).collect()
 }
 
-pub async fn lists(server: Rc<Server>) {
+pub(crate) async fn lists(server: Rc<Server>) {
     static TOUCH: Statement = Statement::portable(
         r#"UPDATE "Session" SET "updatedAt" = $1, "lastActiveAt" = $2, "active" = $3 WHERE "id" = $4"#,
     );
@@ -98,7 +98,7 @@ pub async fn lists(server: Rc<Server>) {
     assert_eq!((answer.status, answer.body), (404, json!({"error": "Session not found"})));
 }
 
-pub async fn pages(server: Rc<Server>) {
+pub(crate) async fn pages(server: Rc<Server>) {
     let alice = server.account().await;
     let mut expected = Vec::new();
     for n in 0..7 {
@@ -128,7 +128,7 @@ pub async fn pages(server: Rc<Server>) {
     }
 }
 
-pub async fn shared_sessions(server: Rc<Server>) {
+pub(crate) async fn shared_sessions(server: Rc<Server>) {
     let (alice, bob, carol) = (server.account().await, server.account().await, server.account().await);
     let session = server.session(&alice, "shared").await;
     server.share(&session, &alice, &bob, "edit").await;
@@ -163,7 +163,7 @@ pub async fn shared_sessions(server: Rc<Server>) {
     assert_eq!(server.call(&carol, "GET", &format!("/v2/sessions/{session}"), None).await.status, 404);
 }
 
-pub async fn deletion(server: Rc<Server>) {
+pub(crate) async fn deletion(server: Rc<Server>) {
     static USAGE: Statement = Statement::portable(
         r#"INSERT INTO "UsageReport" ("id", "key", "accountId", "sessionId", "data", "updatedAt")
            VALUES ($1, $2, $3, $4, $5, $6)"#,
@@ -207,7 +207,7 @@ pub async fn deletion(server: Rc<Server>) {
     );
 }
 
-pub async fn metadata_and_state(server: Rc<Server>) {
+pub(crate) async fn metadata_and_state(server: Rc<Server>) {
     let alice = server.account().await;
     let session = server.session(&alice, "session").await;
     let target = format!("/v2/sessions/{session}");
@@ -252,7 +252,7 @@ pub async fn metadata_and_state(server: Rc<Server>) {
     assert!(server.updates().is_empty());
 }
 
-pub async fn who_may_change_and_who_is_told(server: Rc<Server>) {
+pub(crate) async fn who_may_change_and_who_is_told(server: Rc<Server>) {
     let (alice, editor, viewer, stranger) =
         (server.account().await, server.account().await, server.account().await, server.account().await);
     let session = server.session(&alice, "session").await;

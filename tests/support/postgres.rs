@@ -30,6 +30,29 @@ pub struct Postgres {
 impl Postgres {
     /// Makes a cluster and starts its server.
     pub fn start(fsync: Fsync) -> Self {
+        let mut postgres = Self::make(fsync);
+        postgres.launch();
+        postgres
+    }
+
+    /// As [`Postgres::start`], with TLS over TCP. Certificate and key are PEM text.
+    pub fn start_with_tls(fsync: Fsync, certificate: &str, key: &str) -> Self {
+        let mut postgres = Self::make(fsync);
+        for (name, text) in [("server.crt", certificate), ("server.key", key)] {
+            let path = postgres.data().join(name);
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            if rustix::process::geteuid().is_root() {
+                run(Command::new("chown").arg("postgres").arg(&path));
+            }
+        }
+        let config = postgres.data().join("postgresql.conf");
+        fs::write(&config, fs::read_to_string(&config).unwrap() + "\nssl = on\n").unwrap();
+        postgres.launch();
+        postgres
+    }
+
+    fn make(fsync: Fsync) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let binaries = binaries();
         let name = format!("happier-pg-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -41,12 +64,11 @@ impl Postgres {
             // The server refuses to run as root.
             run(Command::new("chown").arg("postgres").arg(&directory));
         }
-        let mut postgres = Self { directory, port: free_port(), fsync, binaries, server: None };
+        let postgres = Self { directory, port: free_port(), fsync, binaries, server: None };
         run(postgres
             .command("initdb")
             .args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "-D"])
             .arg(postgres.data()));
-        postgres.launch();
         postgres
     }
 
@@ -100,6 +122,7 @@ impl Postgres {
         }
     }
 
+    #[allow(clippy::disallowed_methods, reason = "a test has a thread to itself")]
     fn launch(&mut self) {
         let log = fs::File::create(self.directory.join("log")).unwrap();
         let mut command = self.command("postgres");

@@ -92,8 +92,23 @@ pub fn connect(settings: &Settings) -> Db {
     Db::postgres(postgres::Postgres::new(settings.clone(), connections, post::local().unwrap()).unwrap())
 }
 
-/// Runs a test body on both.
+/// Runs a test body on both, and on PostgreSQL in each of the ways it can be reached.
 pub fn on_both(body: impl AsyncFn(Db)) {
     on_sqlite(&body);
     on_postgres(&body);
+    // As a pooler in transaction mode wants it.
+    on_postgres_with(|_, settings| settings.prepare = false, &body);
+    // With one connection for everything.
+    on_postgres_with(|_, settings| settings.connection_limit = 1, &body);
+}
+
+/// Runs a test body on a fresh PostgreSQL database that is reached as `change` says.
+pub fn on_postgres_with<T>(change: impl FnOnce(&Postgres, &mut Settings), body: impl AsyncFn(Db) -> T) -> T {
+    let server = shared_server();
+    let database = fresh_name();
+    server.create_database(&database);
+    let mut settings = settings(&server, &database);
+    migrate::postgres(settings.clone()).unwrap();
+    change(&server, &mut settings);
+    block_on(async { body(connect(&settings)).await })
 }

@@ -3,14 +3,14 @@
 //!
 //! Owns: that state, and what is a violation of it. Never: who may connect (the caller judges), or closing the session
 //! after a violation (that is [`Session::close`](crate::engineio::session::Session::close)).
-//! Invariant: the connect timer runs until the first namespace is connected and never again.
+//! Invariant: the connect timer runs until the first namespace is connected, or until it fires, and never again.
 //!
 //! Methods by kind, in the order to call them:
 //! 1. what arrived: [`Connection::handle_text`] and [`Connection::handle_binary`], or their forms for several namespaces,
 //!    [`Connection::receive_text`] and [`Connection::receive_binary`];
 //! 2. what the caller did about it: [`Connection::connected`], [`Connection::disconnected`], before the next message, so
 //!    that an event directly behind a CONNECT is accepted (S-14);
-//! 3. when to close the session: [`Connection::poll_timeout`].
+//! 3. when to be woken: [`Connection::poll_timeout`], for [`Connection::handle_timeout`].
 
 use std::borrow::Cow;
 
@@ -148,7 +148,16 @@ impl Connection {
         self.check_invariants();
     }
 
-    /// When to close the session, as long as nothing has been connected.
+    /// Time has passed. `true`: nothing was connected in time; close the session in an orderly way. Said only once.
+    pub fn handle_timeout(&mut self, now: u64) -> bool {
+        let due = self.connect_by.is_some_and(|at| at <= now);
+        if due {
+            self.connect_by = None;
+        }
+        due
+    }
+
+    /// When to call [`Self::handle_timeout`], as long as nothing has been connected.
     pub fn poll_timeout(&self) -> Option<u64> {
         self.connect_by
     }

@@ -128,7 +128,7 @@ impl NewPart {
     fn decode(self, refusal: &'static str) -> Result<Option<Part>, Error> {
         let Some(text) = self.text else { return Ok(None) };
         let expected_version = self.expected_version.ok_or(Error::refused(400, "Invalid parameters"))?;
-        Ok(Some(Part { bytes: decode(&text, refusal)?, text, expected_version }))
+        Ok(Some(Part { bytes: decode(&text, refusal)?, text: text.into(), expected_version }))
     }
 }
 

@@ -38,7 +38,25 @@ impl<'a> Data<'a> {
         let raw = self.member(name).filter(|raw| json::kind(raw) == Kind::Number)?;
         raw.trim().parse().ok()
     }
+
+    /// A member that names something, if it is present. What is present but no string names nothing that a database
+    /// knows; the reference fails there, as with a text that cannot be stored.
+    pub fn identifier(&self, name: &str) -> Option<Result<String, Unstorable>> {
+        let raw = self.member(name).filter(|raw| truthy(raw))?;
+        Some(text(raw).ok_or(Unstorable))
+    }
+
+    /// A member that is the number of a version. Fractions and what no column holds become [`NEVER`].
+    #[allow(clippy::cast_possible_truncation, reason = "whole and within the range of the column")]
+    pub fn version(&self, name: &str) -> Option<i64> {
+        let number = self.number(name)?;
+        let is_possible = number.fract() == 0.0 && (0.0..=f64::from(i32::MAX)).contains(&number);
+        Some(if is_possible { number as i64 } else { NEVER })
+    }
 }
+
+/// A version that no stored one equals.
+pub const NEVER: i64 = -1;
 
 /// A text with an unpaired surrogate: it is valid JSON, and no database stores it.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,6 +76,11 @@ pub fn truthy(raw: &str) -> bool {
         Kind::Number => raw.trim().parse::<f64>().is_ok_and(|number| number != 0.0),
         Kind::Array | Kind::Object => true,
     }
+}
+
+/// Whether a value is a string, storable or not.
+pub fn is_text(raw: &str) -> bool {
+    json::kind(raw) == Kind::String
 }
 
 /// A string value; nothing for other types and for texts that cannot exist.

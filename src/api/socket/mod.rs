@@ -2,20 +2,29 @@
 //!
 //! Owns: what an event's arguments and acknowledgement look like. Never: rules (`domain`), delivery (`realtime`).
 //! Events are taken in order of arrival. What needs the database runs as a task of its own, so that a slow event does
-//! not hold up the next one; only `message` events of one connection wait for each other ([`serial`]).
+//! not hold up the next one; only the `message` events of one connection, and its `usage-report` events, wait for each
+//! other ([`serial`]).
 
+pub mod access_keys;
+pub mod artifacts;
 pub mod data;
+pub mod machines;
 pub mod messages;
+pub mod refusal;
 pub mod serial;
 pub mod sessions;
+pub mod usage;
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
+
+use serde::Serialize;
 
 use self::data::{Data, truthy};
 use self::serial::Serial;
 use crate::crypto::token::TokenCache;
 use crate::domain::Context;
+use crate::domain::machines::Part;
 use crate::model::ids::{AccountId, MachineId, SessionId, SocketId};
 use crate::observe::metrics::Counter;
 use crate::realtime::application::{Admission, Application, Caller, Incoming};
@@ -31,6 +40,7 @@ pub struct Door {
     pub(super) hub: Rc<Hub>,
     pub(super) tokens: Rc<RefCell<TokenCache>>,
     pub(super) serial: Serial,
+    pub(super) usage_reports: Serial,
     /// Tasks of events under way.
     running: Cell<usize>,
 }
@@ -50,6 +60,23 @@ impl Ack {
             self.hub.acknowledge(self.key, self.id, argument);
         }
     }
+
+    /// Sends `argument` as JSON.
+    pub fn answer(self, argument: &impl Serialize) {
+        self.send(&json_text(argument));
+    }
+
+    /// Sends `argument` as JSON, behind the updates about what the event has changed; `account` is the sender's.
+    pub fn answer_behind_updates(self, account: &AccountId, argument: &impl Serialize) {
+        if self.hub.is_connected(self.key, self.socket) {
+            self.hub.acknowledge_in_order(self.key, account, self.id, &json_text(argument));
+        }
+    }
+}
+
+fn json_text(argument: &impl Serialize) -> String {
+    // Acknowledgements are made of texts and numbers, which JSON can always express.
+    sonic_rs::to_string(argument).expect("texts and numbers")
 }
 
 /// Who sent an event, for a task that outlives it.
@@ -68,13 +95,14 @@ impl Door {
             hub,
             tokens,
             serial: Serial::default(),
+            usage_reports: Serial::default(),
             running: Cell::new(0),
         })
     }
 
     /// Whether everything that events have asked for is done.
     pub fn is_idle(&self) -> bool {
-        self.serial.is_empty() && self.running.get() == 0
+        self.serial.is_empty() && self.usage_reports.is_empty() && self.running.get() == 0
     }
 
     /// Runs what an event asks for as a task of its own; shutdown waits for it.
@@ -160,6 +188,14 @@ impl Application for Door {
             "message" => self.message(caller, incoming),
             "update-metadata" => self.update_metadata(caller, incoming),
             "update-state" => self.update_state(caller, incoming),
+            "machine-update-metadata" => self.machine_update(caller, incoming, Part::Metadata),
+            "machine-update-state" => self.machine_update(caller, incoming, Part::DaemonState),
+            "artifact-read" => self.artifact_read(caller, incoming),
+            "artifact-create" => self.artifact_create(caller, incoming),
+            "artifact-update" => self.artifact_update(caller, incoming),
+            "artifact-delete" => self.artifact_delete(caller, incoming),
+            "usage-report" => self.usage_report(caller, incoming),
+            "access-key-get" => self.access_key_get(caller, incoming),
             "ping" => self.ack(caller, incoming).send("{}"),
             // Unknown events are ignored, without an answer (`spec/realtime.md` §6).
             _ => {}

@@ -2,7 +2,7 @@
 
 use protocol::json;
 
-use super::data::{Data, Unstorable, text, truthy};
+use super::data::{Data, Unstorable};
 use super::{Ack, Door};
 use crate::domain::sessions::{self, Edit, Edits, Updated, Versioned, VersionedParts};
 use crate::model::ids::SessionId;
@@ -55,18 +55,7 @@ impl Door {
 }
 
 fn session_of(data: &Data<'_>) -> Result<SessionId, Invalid> {
-    // An identifier that is present but no string fails in the database of the reference, with the same answer.
-    let raw = data.member("sid").filter(|raw| truthy(raw)).ok_or(Invalid)?;
-    text(raw).map(SessionId::from).ok_or(Invalid)
-}
-
-/// A version that no stored one equals, for expectations that are fractions or out of range.
-const NEVER: i64 = -1;
-
-#[allow(clippy::cast_possible_truncation, reason = "whole and within the range of the column")]
-fn version(data: &Data<'_>) -> Result<i64, Invalid> {
-    let number = data.number("expectedVersion").ok_or(Invalid)?;
-    Ok(if number.fract() == 0.0 && (0.0..=f64::from(i32::MAX)).contains(&number) { number as i64 } else { NEVER })
+    Ok(data.identifier("sid").ok_or(Invalid)??.into())
 }
 
 fn metadata_edit(data: Data<'_>) -> Result<(SessionId, Edits), Invalid> {
@@ -75,7 +64,7 @@ fn metadata_edit(data: Data<'_>) -> Result<(SessionId, Edits), Invalid> {
     if metadata.is_empty() {
         return Err(Invalid);
     }
-    let edit = Edit { value: metadata, expected_version: version(&data)? };
+    let edit = Edit { value: metadata, expected_version: data.version("expectedVersion").ok_or(Invalid)? };
     Ok((session, Edits { metadata: Some(edit), agent_state: None }))
 }
 
@@ -85,7 +74,7 @@ fn state_edit(data: Data<'_>) -> Result<(SessionId, Edits), Invalid> {
         Some("null") => None,
         _ => Some(data.text("agentState").ok_or(Invalid)??),
     };
-    let edit = Edit { value, expected_version: version(&data)? };
+    let edit = Edit { value, expected_version: data.version("expectedVersion").ok_or(Invalid)? };
     Ok((session, Edits { metadata: None, agent_state: Some(edit) }))
 }
 

@@ -1,3 +1,5 @@
+//! Settings that make a configuration, and those that do not.
+
 use std::time::Duration;
 
 use super::*;

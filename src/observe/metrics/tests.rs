@@ -1,3 +1,5 @@
+//! What a scrape shows of several cores.
+
 use super::*;
 
 fn cores(count: usize) -> Vec<Arc<CoreMetrics>> {

@@ -3,7 +3,7 @@
 //! Owns: the table `happier_migrations` and the list of our migrations. A migration has one number and name and a script
 //! for each database. A database that already has steps we do not know belongs to a newer server and is refused.
 //! Never: edit a script that was released; its checksum is in every database.
-//! Adoption of databases made by the reference server is in [`reference`] and [`postgres`] (`data.md` §11).
+//! Adoption of databases made by the reference server is in [`mod@reference`] and [`mod@postgres`] (`data.md` §11).
 
 mod catalog;
 mod postgres;

@@ -42,6 +42,7 @@ const REFERENCE_TABLE: &str = r#"CREATE TABLE IF NOT EXISTS "_prisma_migrations"
 )"#;
 
 /// Brings the schema up to date. Blocks; call it before the cores start.
+#[allow(clippy::disallowed_methods, reason = "the caller may be inside another runtime")]
 pub fn postgres(settings: Settings) -> Result<(), Error> {
     let failed = |error: std::io::Error| Error::Unavailable(format!("cannot run the migrations: {error}"));
     let run = move || {
@@ -50,7 +51,7 @@ pub fn postgres(settings: Settings) -> Result<(), Error> {
         runtime.block_on(async {
             let post = post::local().map_err(failed)?;
             let settings = Settings { socket_timeout: Some(STATEMENT_TIMEOUT), ..settings };
-            migrate(settings, post).await
+            Box::pin(migrate(settings, post)).await
         })
     };
     // A runtime of its own needs a thread of its own: the caller may be inside another.

@@ -1,10 +1,9 @@
 //! Migrations on SQLite. The lock file keeps other processes out, so there is nobody to wait for.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use rusqlite::Connection;
 
 use super::{Applied, checksum, remaining};
+use crate::model::time::now_ms;
 use crate::storage::error::Error;
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS happier_migrations (
@@ -34,11 +33,6 @@ fn applied(connection: &Connection) -> rusqlite::Result<Vec<Applied>> {
     let rows =
         statement.query_map([], |row| Ok(Applied { number: row.get(0)?, name: row.get(1)?, sha256: row.get(2)? }))?;
     rows.collect()
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn failed(error: rusqlite::Error) -> Error {

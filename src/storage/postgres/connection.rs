@@ -6,6 +6,7 @@
 //! connection is never given to anybody else.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -71,6 +72,7 @@ impl Connector {
                 prepare: settings.prepare,
                 timeout: settings.socket_timeout.unwrap_or(STATEMENT_TIMEOUT),
                 in_transaction: AtomicBool::new(false),
+                stuck: AtomicBool::new(false),
             };
             connection.prepare_session(&settings.schema).await?;
             Ok(connection)
@@ -93,7 +95,7 @@ impl Connector {
             Host::Unix(directory) => config.host_path(directory),
         };
         if let Some(password) = &settings.password {
-            config.password(password);
+            config.password(password.expose());
         }
         if let Some(name) = &settings.application_name {
             config.application_name(name);
@@ -133,11 +135,14 @@ pub(crate) struct Connection {
     prepare: bool,
     timeout: Duration,
     in_transaction: AtomicBool,
+    /// An answer did not come in time. Whatever is the matter, later statements would wait behind it.
+    stuck: AtomicBool,
 }
 
 impl Connection {
     pub(super) fn is_usable(&self) -> bool {
-        !self.client.is_closed() && !self.in_transaction.load(Ordering::Relaxed)
+        let spoilt = self.in_transaction.load(Ordering::Relaxed) || self.stuck.load(Ordering::Relaxed);
+        !spoilt && !self.client.is_closed()
     }
 
     pub(super) fn mark(&self, in_transaction: bool) {
@@ -169,7 +174,7 @@ impl Connection {
 
     /// Runs statements without parameters that give no rows.
     pub(crate) async fn batch(&self, sql: &str) -> Result<(), Fault> {
-        self.bounded(self.client.batch_execute(sql)).await
+        self.bounded(Box::pin(self.client.batch_execute(sql))).await
     }
 
     /// Runs a statement and gives its rows.
@@ -178,9 +183,9 @@ impl Connection {
         let rows = if self.prepare {
             let statement = self.prepared(sql).await?;
             let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|value| value as _).collect();
-            self.bounded(self.client.query(&statement, &params)).await?
+            self.bounded(Box::pin(self.client.query(&statement, &params))).await?
         } else {
-            self.bounded(self.client.query_typed(sql, &untyped(params))).await?
+            self.bounded(Box::pin(self.client.query_typed(sql, &untyped(params)))).await?
         };
         Ok(rows.iter().map(convert::row).collect::<Result<_, _>>()?)
     }
@@ -191,9 +196,9 @@ impl Connection {
         if self.prepare {
             let statement = self.prepared(sql).await?;
             let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|value| value as _).collect();
-            self.bounded(self.client.execute(&statement, &params)).await
+            self.bounded(Box::pin(self.client.execute(&statement, &params))).await
         } else {
-            self.bounded(self.client.execute_typed(sql, &untyped(params))).await
+            self.bounded(Box::pin(self.client.execute_typed(sql, &untyped(params)))).await
         }
     }
 
@@ -203,15 +208,23 @@ impl Connection {
         if let Some(statement) = known {
             return Ok(statement);
         }
-        let statement = self.bounded(self.client.prepare(sql)).await?;
+        let statement = self.bounded(Box::pin(self.client.prepare(sql))).await?;
         self.statements.lock().unwrap_or_else(PoisonError::into_inner).insert(key, statement.clone());
         Ok(statement)
     }
 
-    async fn bounded<T>(&self, run: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Fault> {
+    /// Waits for a request of the client, for as long as it may take. tokio-postgres' futures have kilobytes, nearly all
+    /// of it for the rare lookup of types; on the heap they do not make every caller's future as large.
+    async fn bounded<T>(
+        &self,
+        run: Pin<Box<impl Future<Output = Result<T, tokio_postgres::Error>>>>,
+    ) -> Result<T, Fault> {
         match monoio::time::timeout(self.timeout, run).await {
             Ok(result) => result.map_err(Fault::from),
-            Err(_) => Err(Error::Timeout(format!("no answer from PostgreSQL within {:?}", self.timeout)).into()),
+            Err(_) => {
+                self.stuck.store(true, Ordering::Relaxed);
+                Err(Error::Timeout(format!("no answer from PostgreSQL within {:?}", self.timeout)).into())
+            }
         }
     }
 }

@@ -12,13 +12,16 @@ mod settings;
 mod stream;
 mod tls;
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use self::convert::FaultKind;
 use super::db::Tx;
 use super::error::Error;
-use super::statement::{Statement, only_reads};
+use super::statement::Statement;
 use super::value::{Row, Value};
 use crate::runtime::post::CorePost;
 
@@ -61,7 +64,6 @@ impl Postgres {
         statement: &Statement,
         run: impl AsyncFn(&Connection) -> Result<T, Fault>,
     ) -> Result<T, Error> {
-        let repeatable = statement.repeatable || only_reads(statement.postgres);
         let mut pauses = PAUSES_MS.iter();
         loop {
             let connection = self.connections.for_statement().await?;
@@ -74,7 +76,7 @@ impl Postgres {
                 FaultKind::Final => false,
                 // The server undid it, and it was alone in its transaction.
                 FaultKind::Conflict => true,
-                FaultKind::Lost => repeatable,
+                FaultKind::Lost => statement.is_repeatable(),
             };
             match pauses.next() {
                 Some(pause_ms) if again => monoio::time::sleep(Duration::from_millis(*pause_ms)).await,
@@ -155,26 +157,31 @@ impl Transaction {
     }
 
     pub(super) async fn query(&mut self, statement: &'static Statement, params: &[Value]) -> Result<Vec<Row>, Error> {
-        self.begin().await?;
-        let rows = self.connection.query(statement.postgres, params).await;
-        self.note(rows)
+        let connection = Arc::clone(&self.connection);
+        self.in_turn(Box::pin(connection.query(statement.postgres, params))).await
     }
 
     pub(super) async fn execute(&mut self, statement: &'static Statement, params: &[Value]) -> Result<u64, Error> {
-        self.begin().await?;
-        let changed = self.connection.execute(statement.postgres, params).await;
-        self.note(changed)
+        let connection = Arc::clone(&self.connection);
+        self.in_turn(Box::pin(connection.execute(statement.postgres, params))).await
     }
 
-    /// Begins with the first statement: a closure that refuses before it has asked anything costs nothing.
-    async fn begin(&mut self) -> Result<(), Error> {
-        if self.begun {
-            return Ok(());
-        }
-        self.begun = true;
-        self.connection.mark(true);
-        let begun = self.connection.batch("BEGIN ISOLATION LEVEL READ COMMITTED").await;
-        self.note(begun)
+    /// Runs a statement. The first one takes the BEGIN with it, which saves a round trip; a closure that refuses before
+    /// it has asked anything costs none.
+    async fn in_turn<T>(&mut self, statement: Pin<Box<impl Future<Output = Result<T, Fault>>>>) -> Result<T, Error> {
+        let result = if self.begun {
+            statement.await
+        } else {
+            self.begun = true;
+            self.connection.mark(true);
+            let begin = Box::pin(self.connection.batch("BEGIN ISOLATION LEVEL READ COMMITTED"));
+            let (begun, result) = in_order(begin, statement).await;
+            begun.and(result)
+        };
+        result.map_err(|fault| {
+            self.again |= fault.kind != FaultKind::Final;
+            fault.error
+        })
     }
 
     async fn commit<T, E: From<Error>>(&mut self, value: T) -> Attempt<T, E> {
@@ -197,11 +204,30 @@ impl Transaction {
             self.connection.mark(false);
         }
     }
+}
 
-    fn note<T>(&mut self, result: Result<T, Fault>) -> Result<T, Error> {
-        result.map_err(|fault| {
-            self.again |= fault.kind != FaultKind::Final;
-            fault.error
-        })
-    }
+/// Runs two futures at once, the first always a step ahead: what it sends goes out before what the second sends.
+async fn in_order<A, B>(first: impl Future<Output = A>, second: impl Future<Output = B>) -> (A, B) {
+    let (mut first, mut second) = (pin!(first), pin!(second));
+    let (mut a, mut b) = (None, None);
+    poll_fn(move |cx| {
+        if a.is_none()
+            && let Poll::Ready(value) = first.as_mut().poll(cx)
+        {
+            a = Some(value);
+        }
+        if b.is_none()
+            && let Poll::Ready(value) = second.as_mut().poll(cx)
+        {
+            b = Some(value);
+        }
+        match (a.take(), b.take()) {
+            (Some(a), Some(b)) => Poll::Ready((a, b)),
+            (left, right) => {
+                (a, b) = (left, right);
+                Poll::Pending
+            }
+        }
+    })
+    .await
 }

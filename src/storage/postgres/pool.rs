@@ -19,6 +19,9 @@ use crate::storage::error::Error;
 /// Shared connections per core. More would not help one thread to be faster.
 const SHARED_MAX: usize = 4;
 
+/// Statements of one shared connection that wait for their answer. More would wait for seconds.
+const OUTSTANDING_MAX: usize = 1 << 14;
+
 type Made = Result<Connection, Error>;
 
 pub(super) struct Connections {
@@ -62,6 +65,9 @@ impl Connections {
         let Some(shared) = self.shared.iter().min_by_key(|shared| shared.outstanding.get()) else {
             return Ok(Lease::Lent(self.for_transaction().await?));
         };
+        if shared.outstanding.get() >= OUTSTANDING_MAX {
+            return Err(Error::Unavailable(format!("{OUTSTANDING_MAX} statements are waiting for PostgreSQL")));
+        }
         // Counted before it is connected, so that callers spread over all of them meanwhile.
         let outstanding = Outstanding::new(&shared.outstanding);
         let current = shared.current.borrow().as_ref().filter(|connection| connection.is_usable()).cloned();

@@ -3,12 +3,19 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::postgres as url;
+use crate::config::secret::Secret;
+use crate::storage::error::Error;
+
+/// For time-outs that the URL switches off.
+const WITHOUT_END: Duration = Duration::from_secs(24 * 3600);
+
 #[derive(Clone)]
 pub struct Settings {
     pub host: Host,
     pub port: u16,
     pub user: String,
-    pub password: Option<String>,
+    pub password: Option<Secret>,
     pub database: String,
     pub schema: String,
     pub application_name: Option<String>,
@@ -51,6 +58,49 @@ pub enum Certificates {
     AcceptInvalid,
     /// The certificate must be for the host and signed by an authority of this file, or by one the system trusts.
     Strict { authorities: Option<PathBuf> },
+}
+
+impl TryFrom<&url::Postgres> for Settings {
+    type Error = Error;
+
+    /// Takes what the URL says; refuses what cannot be done, so that nobody believes it is.
+    fn try_from(url: &url::Postgres) -> Result<Self, Error> {
+        if url.tls.identity.is_some() {
+            let text = "DATABASE_URL: sslidentity (a client certificate as PKCS#12) is not supported";
+            return Err(Error::Internal(text.into()));
+        }
+        Ok(Self {
+            host: match &url.host {
+                url::Host::Name(name) => Host::Tcp(name.clone()),
+                url::Host::Socket(directory) => Host::Unix(directory.clone()),
+            },
+            port: url.port,
+            user: url.user.clone(),
+            password: url.password.clone(),
+            database: url.database.clone(),
+            schema: url.schema.clone(),
+            application_name: Some(url.application_name.clone()).filter(|name| !name.is_empty()),
+            options: url.options.clone(),
+            tls: match url.tls.mode {
+                url::TlsMode::Disable => TlsMode::Disable,
+                url::TlsMode::Prefer => TlsMode::Prefer,
+                url::TlsMode::Require => TlsMode::Require,
+            },
+            certificates: if url.tls.verify {
+                Certificates::Strict { authorities: url.tls.root_certificate.clone() }
+            } else {
+                Certificates::AcceptInvalid
+            },
+            connection_limit: url
+                .connection_limit
+                .and_then(|limit| usize::try_from(limit).ok())
+                .unwrap_or_else(Self::connection_limit_default),
+            pool_timeout: url.pool_timeout.unwrap_or(WITHOUT_END),
+            connect_timeout: url.connect_timeout.unwrap_or(WITHOUT_END),
+            socket_timeout: url.socket_timeout,
+            prepare: !url.pgbouncer && url.statement_cache_size > 0,
+        })
+    }
 }
 
 impl Settings {

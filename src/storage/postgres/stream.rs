@@ -51,6 +51,7 @@ pub(super) async fn connect(host: &Host, port: u16, post: &Arc<dyn CorePost>) ->
 }
 
 /// Asks the system's resolver, which blocks, on a thread of its own. Connections are rare enough for that.
+#[allow(clippy::disallowed_methods, reason = "the resolver blocks")]
 async fn resolve(name: &str, port: u16, post: &Arc<dyn CorePost>) -> io::Result<Vec<SocketAddr>> {
     if let Ok(address) = name.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);

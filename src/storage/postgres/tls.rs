@@ -21,6 +21,9 @@ use super::settings::{Certificates, Host, Settings, TlsMode};
 use super::stream::Stream;
 use crate::storage::error::Error;
 
+/// What a file of certificates as text contains; without it, it is one certificate in binary form.
+const PEM: &[u8] = b"-----BEGIN ";
+
 /// Makes TLS sessions for one server; empty where TLS is off.
 #[derive(Clone)]
 pub(super) struct Tls(Option<(TlsConnector, ServerName<'static>)>);
@@ -61,8 +64,14 @@ fn roots(file: Option<&std::path::Path>) -> Result<RootCertStore, Error> {
         Some(path) => {
             let refuse =
                 |error: &dyn std::fmt::Display| Error::Internal(format!("sslcert {}: {error}", path.display()));
-            for certificate in CertificateDer::pem_file_iter(path).map_err(|error| refuse(&error))? {
-                roots.add(certificate.map_err(|error| refuse(&error))?).map_err(|error| refuse(&error))?;
+            let bytes = std::fs::read(path).map_err(|error| refuse(&error))?;
+            let certificates = if bytes.windows(PEM.len()).any(|window| window == PEM) {
+                CertificateDer::pem_slice_iter(&bytes).collect::<Result<_, _>>().map_err(|error| refuse(&error))?
+            } else {
+                vec![CertificateDer::from(bytes)]
+            };
+            for certificate in certificates {
+                roots.add(certificate).map_err(|error| refuse(&error))?;
             }
             if roots.is_empty() {
                 return Err(refuse(&"the file holds no certificate"));

@@ -7,18 +7,22 @@ use rusqlite::Connection;
 
 use crate::storage::error::Error;
 
+/// Reads that wait.
+const WAITING_MAX: usize = 1 << 14;
+
 /// A read, which answers by itself.
 pub(crate) type Job = Box<dyn FnOnce(&Connection) + Send>;
 
 pub(super) struct Readers {
     /// `None` only while ending.
-    queue: Option<mpsc::Sender<Job>>,
+    queue: Option<mpsc::SyncSender<Job>>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Readers {
+    #[allow(clippy::disallowed_methods, reason = "the database's own threads")]
     pub(super) fn start(connections: Vec<Connection>) -> Result<Self, Error> {
-        let (queue, jobs) = mpsc::channel::<Job>();
+        let (queue, jobs) = mpsc::sync_channel::<Job>(WAITING_MAX);
         let jobs = Arc::new(Mutex::new(jobs));
         let mut threads = Vec::new();
         for connection in connections {
@@ -40,7 +44,8 @@ impl Readers {
 
     pub(super) fn push(&self, job: Job) {
         if let Some(queue) = &self.queue {
-            let _ = queue.send(job);
+            // A job that cannot wait is dropped, which tells its caller.
+            let _ = queue.try_send(job);
         }
     }
 }

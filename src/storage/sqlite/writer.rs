@@ -17,6 +17,9 @@ use crate::storage::error::Error;
 /// Requests per commit. A batch of this size takes a few milliseconds, which the first of it has to wait.
 const BATCH_MAX: usize = 256;
 
+/// Requests that wait. At some ten thousand a second this is a second and a half; then callers are refused.
+const WAITING_MAX: usize = 1 << 14;
+
 /// A request: runs inside the open transaction and leaves the answer to be given once the commit is decided.
 /// A request that fails has to undo its own part.
 pub(crate) type Job = Box<dyn FnOnce(&Connection) -> Answer + Send>;
@@ -25,13 +28,14 @@ pub(crate) type Answer = Box<dyn FnOnce(Result<(), Error>)>;
 
 pub(super) struct Writer {
     /// `None` only while ending.
-    queue: Option<mpsc::Sender<Job>>,
+    queue: Option<mpsc::SyncSender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Writer {
+    #[allow(clippy::disallowed_methods, reason = "the database's own thread")]
     pub(super) fn start(connection: Connection) -> Result<Self, Error> {
-        let (queue, jobs) = mpsc::channel();
+        let (queue, jobs) = mpsc::sync_channel(WAITING_MAX);
         let thread = std::thread::Builder::new()
             .name("sqlite-writer".into())
             .spawn(move || work(&connection, &jobs))
@@ -41,8 +45,8 @@ impl Writer {
 
     pub(super) fn push(&self, job: Job) {
         if let Some(queue) = &self.queue {
-            // If the thread has ended the job is dropped, which tells its caller.
-            let _ = queue.send(job);
+            // A job that cannot wait is dropped, which tells its caller. So it is when the thread has ended.
+            let _ = queue.try_send(job);
         }
     }
 }

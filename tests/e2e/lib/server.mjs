@@ -62,12 +62,18 @@ export class Server {
     const asked = performance.now();
     this.child.signal(signal);
     const ended = await this.child.finished(SHUTDOWN_LIMIT_MS + 5_000);
+    this.assertNoPanic();
     return { ...ended, ms: Math.round(performance.now() - asked) };
   }
 
   async kill() {
     this.child.signal('SIGKILL');
     await this.child.exit;
+    this.assertNoPanic();
+  }
+
+  assertNoPanic() {
+    if (this.child.output.includes('panicked at')) throw new Error(`a panic is a bug; the server said:\n${this.child.output}`);
   }
 
   get alive() {

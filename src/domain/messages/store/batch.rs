@@ -34,7 +34,8 @@ const PAUSES_MS: [u64; 4] = [20, 50, 100, 200];
 static STORE: Statement = Statement::portable(
     "SELECT place, outcome, id, seq, local_id, created_at, updated_at, content, accounts, cursors
     FROM happier_store_messages($1, $2, $3, $4, $5, $6, $7)",
-);
+)
+.once();
 
 /// This core's queue.
 #[derive(Default)]

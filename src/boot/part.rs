@@ -192,7 +192,8 @@ impl Core {
         }
         self.http.closing.set(true);
         self.hub.stop();
-        // Close frames and last answers leave in this turn; answers to them are not waited for.
+        // Close frames and last answers leave at the end of this turn; answers to them are not waited for.
+        monoio::time::sleep(std::time::Duration::from_millis(5)).await;
         while self.http.active.get() > 0 || !self.door.is_idle() {
             monoio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
@@ -212,7 +213,9 @@ fn spawn_accept<S: Service + 'static>(
             Rc::clone(&http).serve(stream, peer, Vec::new())
         });
         match stop {
-            Some(stop) => drop(race(accept, stop).await),
+            Some(stop) => {
+                race(accept, stop).await;
+            }
             None => accept.await,
         }
     });
