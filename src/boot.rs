@@ -25,13 +25,14 @@ use signal_hook::iterator::Signals;
 use self::database::Database;
 pub use self::error::Error;
 use self::part::{Part, Report};
-use crate::config::Config;
+use crate::config::{Backend, Config};
 use crate::crypto::token::Tokens;
 use crate::net::listener;
 use crate::observe::metrics::CoreMetrics;
 use crate::realtime::message::{Message, Stop};
 use crate::runtime::cores::{self, CoreId};
 use crate::runtime::mailbox::{Mailbox, mailbox};
+use crate::storage::objects::local::Directory;
 
 /// Runs the server until a signal ends it.
 #[allow(clippy::disallowed_methods, reason = "how long the start took, for the log")]
@@ -50,6 +51,13 @@ pub fn run(config: Config) -> Result<(), Error> {
         cores::background("derive", move || Tokens::derive(secret.expose())).map_err(Error::Cores)?
     };
     let database = Database::open(&config)?;
+    let files = match &config.backend {
+        Backend::Light(light) => {
+            let failed = |error| Error::Files { directory: light.files_dir.clone(), error };
+            Some(Directory::open(&light.files_dir).map_err(failed)?)
+        }
+        Backend::Full(_) => None,
+    };
 
     let address = SocketAddr::new(config.listen.address, config.listen.port);
     let first = listen(address)?;
@@ -91,6 +99,7 @@ pub fn run(config: Config) -> Result<(), Error> {
             limits: limits.clone(),
             tokens: tokens.clone(),
             database: database.clone(),
+            files: files.clone(),
             listener,
             metrics_listener: metrics_listener.take(),
             inbox,

@@ -67,7 +67,8 @@ pub struct Api {
 impl Api {
     pub fn new(ctx: Rc<Context>, tokens: Rc<RefCell<TokenCache>>, limits: Limits) -> Rc<Self> {
         let guard = Guard::new(Rc::clone(&ctx.tokens), tokens);
-        Rc::new(Self { ctx, guard, router: routes::router(), limits })
+        let router = routes::router(ctx.files.is_some());
+        Rc::new(Self { ctx, guard, router, limits })
     }
 
     /// Whether to read the body. A malformed body counts before anything else, so nothing is refused here yet.

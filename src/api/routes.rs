@@ -102,9 +102,11 @@ fn take<I: FromRequest>(request: &Request) -> Result<I, Error> {
 }
 
 /// The table as a tree.
-pub fn router() -> Router<Endpoint> {
+pub fn router(has_files: bool) -> Router<Endpoint> {
     let mut router = Router::default();
-    for route in table() {
+    // Where files are kept elsewhere this is an unknown route like any other.
+    let files = has_files.then(|| open(Method::Get, "/files/*", rest::files::read));
+    for route in table().into_iter().chain(files) {
         router.add(route.method, route.template, route.endpoint);
     }
     router

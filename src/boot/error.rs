@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use crate::{config, storage};
 
@@ -14,6 +15,7 @@ pub enum Error {
     Keys,
     Listen { address: SocketAddr, error: io::Error },
     ListenMetrics { address: SocketAddr, error: io::Error },
+    Files { directory: PathBuf, error: io::Error },
     Cores(io::Error),
     CoreEnded,
     Database(String),
@@ -46,6 +48,11 @@ impl fmt::Display for Error {
                     address.port()
                 )
             }
+            Self::Files { directory, error } => write!(
+                f,
+                "HAPPY_SERVER_LIGHT_FILES_DIR is {}, which cannot be used: {error}; expected a directory that can be written",
+                directory.display()
+            ),
             Self::Cores(error) => write!(f, "cannot start the core threads: {error}"),
             Self::CoreEnded => f.write_str("a core thread ended while starting; the log says why"),
             Self::Database(text) => f.write_str(text),

@@ -41,6 +41,7 @@ use crate::model::ids::AccountId;
 use crate::observe::metrics::CoreMetrics;
 use crate::realtime::event::{Audience, Event, Publish, Update};
 use crate::storage::Db;
+use crate::storage::objects::local::Files;
 
 /// What every rule may use; one per core.
 pub struct Context {
@@ -49,6 +50,8 @@ pub struct Context {
     pub tokens: Rc<Tokens>,
     pub metrics: Arc<CoreMetrics>,
     pub settings: Arc<Settings>,
+    /// Local public files; the light flavor has them.
+    pub files: Option<Files>,
 }
 
 /// What rules need from the configuration.

@@ -238,7 +238,8 @@ impl Channel {
             }
             Verdict::Ended => {}
         }
-        self.finish(linger).await;
+        // Boxed, so that an idle websocket does not keep room for its end.
+        Box::pin(self.finish(linger)).await;
     }
 
     fn read(&self, decoder: &mut Decoder, receiver: &impl Receiver) -> Step {

@@ -11,6 +11,7 @@
 pub mod db;
 pub mod error;
 pub mod migrate;
+pub mod objects;
 pub mod postgres;
 mod reply;
 pub mod sqlite;

@@ -31,24 +31,24 @@ thread_local! {
 }
 
 /// The half that travels.
-pub(super) struct Sender<T> {
+pub(in crate::storage) struct Sender<T> {
     key: u64,
     post: Option<Arc<dyn CorePost>>,
     value: PhantomData<fn(T)>,
 }
 
 /// The half that waits. It stays on its thread.
-pub(super) struct Reply<T> {
+pub(in crate::storage) struct Reply<T> {
     key: u64,
     value: PhantomData<*mut T>,
 }
 
 /// The other thread went away without answering.
 #[derive(Debug)]
-pub(super) struct Lost;
+pub(in crate::storage) struct Lost;
 
 /// Reserves a slot on this thread, which must be the one `post` stands for.
-pub(super) fn reply<T: Send + 'static>(post: &Arc<dyn CorePost>) -> (Sender<T>, Reply<T>) {
+pub(in crate::storage) fn reply<T: Send + 'static>(post: &Arc<dyn CorePost>) -> (Sender<T>, Reply<T>) {
     let key = SLOTS.with_borrow_mut(|table| {
         table.next += 1;
         table.slots.insert(table.next, Slot::Waiting(None));
@@ -58,7 +58,7 @@ pub(super) fn reply<T: Send + 'static>(post: &Arc<dyn CorePost>) -> (Sender<T>, 
 }
 
 impl<T: Send + 'static> Sender<T> {
-    pub(super) fn send(mut self, value: T) {
+    pub(in crate::storage) fn send(mut self, value: T) {
         if let Some(post) = self.post.take() {
             let key = self.key;
             post.post(Box::new(move || fill(key, Some(Box::new(value)))));

@@ -67,6 +67,7 @@ fn with_settings(server: &Server, change: impl FnOnce(&mut Settings)) -> Context
         tokens: Rc::clone(&server.ctx.tokens),
         metrics: Arc::clone(&server.ctx.metrics),
         settings: Arc::new(settings),
+        files: None,
     }
 }
 

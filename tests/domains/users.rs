@@ -74,6 +74,7 @@ pub async fn search(server: Rc<Server>) {
             tokens: Rc::clone(&server.ctx.tokens),
             metrics: Arc::clone(&server.ctx.metrics),
             settings: Arc::new(settings),
+            files: None,
         };
         let Found::Users(users) = find(&ctx, &alice.id, text).await.unwrap() else { panic!("too many wildcards") };
         let names = users.into_iter().map(|user| user.username.unwrap_or_default().replace(&mark, ""));

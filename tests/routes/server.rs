@@ -90,6 +90,7 @@ impl Server {
             tokens: Rc::new(tokens.clone()),
             metrics: Arc::new(CoreMetrics::default()),
             settings: Arc::new(settings),
+            files: None,
         });
         let rates = Some(Arc::new(RateLimits::new(Vec::new())));
         let limits = Limits { body_bytes_max: 104_857_600, rates };

@@ -10,6 +10,7 @@ pub mod auth;
 pub mod changes;
 pub mod connect;
 pub mod feed;
+pub mod files;
 pub mod friends;
 pub mod kv;
 pub mod machines;
