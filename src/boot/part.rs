@@ -14,7 +14,7 @@ use super::error::Error;
 use super::service::{Metrics, Public};
 use super::settings;
 use crate::api::{self, Api, socket::Door};
-use crate::config::Config;
+use crate::config::{Config, role::Role};
 use crate::crypto::token::{TokenCache, Tokens};
 use crate::domain::{self, Context};
 use crate::net::fd;
@@ -22,17 +22,19 @@ use crate::net::http::Http;
 use crate::net::listener;
 use crate::net::service::Service;
 use crate::net::turn::Turn;
-use crate::observe::metrics::CoreMetrics;
+use crate::observe::metrics::{CoreMetrics, Gauge};
 use crate::realtime::hub::Hub;
 use crate::realtime::message::{Message, Stop};
-use crate::runtime::cores::CoreId;
+use crate::runtime::cores::{CoreId, Driver};
 use crate::runtime::mailbox::{Inbox, Mailbox};
 use crate::runtime::post::{CorePost, Job};
 use crate::runtime::race::race;
+use crate::worker::{self, presence_flush::PresenceFlush};
 
 /// Everything a core is given; made on the main thread.
 pub(super) struct Part {
     pub core: CoreId,
+    pub driver: Driver,
     pub config: Arc<Config>,
     pub settings: Arc<domain::Settings>,
     pub limits: api::Limits,
@@ -87,6 +89,7 @@ pub(super) async fn main(part: Part) {
 struct Core {
     hub: Rc<Hub>,
     door: Rc<Door>,
+    presence: Rc<PresenceFlush>,
     http: Rc<Http<Public>>,
     reports: Sender<Report>,
     /// Taken by the phases of the end.
@@ -101,17 +104,19 @@ impl Core {
         let post: Arc<dyn CorePost> = Arc::new(Posting(Arc::clone(&mailboxes[core.index()])));
         let db = part.database.on_core(core.index(), mailboxes.len(), post)?;
         let turn = Turn::new();
-        let hub = Hub::new(core, Rc::clone(&turn), settings::hub(&config), mailboxes);
+        own_metrics.set_io_driver(part.driver.name());
+        let settings = settings::hub(&config);
+        let hub = Hub::new(core, Rc::clone(&turn), settings, Arc::clone(&mailboxes), Arc::clone(&own_metrics));
         let tokens = Rc::new(RefCell::new(TokenCache::default()));
         let ctx = Rc::new(Context {
             db,
             events: Rc::clone(&hub) as _,
             tokens: Rc::new(part.tokens),
-            metrics: own_metrics,
+            metrics: Arc::clone(&own_metrics),
             settings: part.settings,
         });
         let api = Api::new(Rc::clone(&ctx), Rc::clone(&tokens), part.limits);
-        let door = Door::new(ctx, Rc::clone(&hub), tokens);
+        let door = Door::new(Rc::clone(&ctx), Rc::clone(&hub), tokens);
         hub.set_application(Rc::clone(&door) as _);
 
         let http = Http::new(Rc::new(Public { api, hub: Rc::clone(&hub) }), Rc::clone(&turn));
@@ -120,12 +125,13 @@ impl Core {
         spawn_accept(part.listener, Rc::clone(&http), Some(until_drain))?;
         if let Some(listener) = part.metrics_listener {
             // It answers to the very end: operators want to see the shutdown.
-            let metrics = Http::new(Rc::new(Metrics { cores: metrics }), Rc::clone(&turn));
+            let metrics = Http::new(Rc::new(Metrics { cores: metrics, mailboxes }), Rc::clone(&turn));
             spawn_accept(listener, metrics, None)?;
         }
 
         let this = Rc::new(Self {
             hub: Rc::clone(&hub),
+            presence: PresenceFlush::start(Rc::clone(&ctx), door.presence()),
             door,
             http,
             reports: part.reports,
@@ -133,17 +139,28 @@ impl Core {
             leave: RefCell::new(Some(leave)),
         });
         {
-            let (turn, hub) = (Rc::clone(&turn), Rc::clone(&hub));
-            monoio::spawn(async move { turn.flush_loop(|marked| hub.flush(marked)).await });
+            let (turn, hub, metrics) = (Rc::clone(&turn), Rc::clone(&hub), Arc::clone(&own_metrics));
+            monoio::spawn(async move {
+                turn.flush_loop(|marked| hub.flush(marked), |seconds| metrics.turn(seconds)).await;
+            });
         }
         {
             let (turn, hub) = (Rc::clone(&turn), Rc::clone(&hub));
             monoio::spawn(async move {
-                turn.timer_loop(|key, at| hub.timer_fired(key, at), || hub.release_overdue()).await;
+                let ticked = || {
+                    hub.release_overdue();
+                    hub.rpc_expire();
+                    own_metrics.gauge_set(Gauge::Connections, turn.connections.get());
+                    own_metrics.gauge_set(Gauge::OutboxBytes, turn.outbox_bytes.get().try_into().unwrap_or(i64::MAX));
+                };
+                turn.timer_loop(|key, at| hub.timer_fired(key, at), ticked).await;
             });
         }
         let wake = part.inbox.wake_stream().map_err(Error::Cores)?;
         monoio::spawn(Rc::clone(&this).inbox_loop(part.inbox, wake));
+        if core == CoreId(0) && config.role != Role::Api {
+            worker::start(&ctx, config.changes_cleanup_interval_ms);
+        }
         Ok((this, until_leave))
     }
 
@@ -154,12 +171,13 @@ impl Core {
                 log::error!("a core cannot wait for its mailbox any more");
                 std::process::abort();
             }
-            if inbox.take(&mut batch) {
-                log::error!("messages of other cores were refused: all clients of this core are disconnected");
-                self.hub.end_all();
-            }
+            let overflowed = inbox.take(&mut batch);
             for message in batch.drain(..) {
                 self.receive(message);
+            }
+            if overflowed {
+                log::error!("messages of other cores were refused: all clients of this core are disconnected");
+                self.hub.overflowed();
             }
         }
     }
@@ -197,6 +215,8 @@ impl Core {
         while self.http.active.get() > 0 || !self.door.is_idle() {
             monoio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
+        // Nobody reports any more; what was reported is kept.
+        self.presence.flush().await;
         let _ = self.reports.send(Report::Drained);
     }
 }

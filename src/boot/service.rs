@@ -12,11 +12,12 @@ use protocol::http::head::RequestHead;
 
 use crate::api::{self, Api};
 use crate::net::service::{Admission, Answer, Incoming, Liveness, Outcome, Response, Service};
-use crate::observe::metrics::{self, CoreMetrics};
+use crate::observe::metrics::{self, CoreMetrics, Gauge};
 use crate::realtime::endpoint::PREFIX;
 use crate::realtime::hub::Hub;
 use crate::realtime::message::Message;
 use crate::runtime::cores::CoreId;
+use crate::runtime::mailbox::Mailbox;
 
 /// The public port of one core.
 pub(super) struct Public {
@@ -66,10 +67,15 @@ fn outgoing(response: api::response::Response) -> Response {
 /// The metrics port (`spec/configuration.md` §9).
 pub(super) struct Metrics {
     pub cores: Arc<[Arc<CoreMetrics>]>,
+    pub mailboxes: Arc<[Arc<Mailbox<Message>>]>,
 }
 
 impl Service for Metrics {
     fn admit(&self, _head: &RequestHead) -> Admission {
+        // Asked for here, because a core that does not keep up does not look either.
+        for (core, mailbox) in self.cores.iter().zip(self.mailboxes.iter()) {
+            core.gauge_set(Gauge::MailboxDepth, mailbox.depth().try_into().unwrap_or(i64::MAX));
+        }
         Admission::Body { bytes_max: 0, ticket: None, cancel: None }
     }
 

@@ -28,6 +28,11 @@ impl Frame {
         Self(Rc::from(bytes))
     }
 
+    /// Whether both are the one frame, shared; frames that merely look alike are not.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The frame as it goes over a websocket.
     pub fn bytes(&self) -> &[u8] {
         &self.0

@@ -21,6 +21,7 @@ use super::fd::{self, Received};
 use super::service::{Admission, Incoming, Liveness, Outcome, Response, Service};
 use super::turn::Turn;
 use crate::runtime::race::{Either, race};
+use crate::runtime::timer::{Millis, Sleep};
 
 const HEAD_TIMEOUT_MS: u64 = 60_000;
 const IDLE_TIMEOUT_MS: u64 = 72_000;
@@ -57,7 +58,8 @@ impl<S: Service + 'static> Http<S> {
 
     /// Serves a connection to its end. `unread` is what another core has read already.
     pub async fn serve(self: Rc<Self>, stream: TcpStream, peer: SocketAddr, unread: Vec<u8>) {
-        let mut connection = Connection { http: self, stream: Rc::new(stream), peer, input: unread };
+        let _open = self.turn.connection();
+        let mut connection = Connection { http: self, stream: Rc::new(stream), peer, input: unread, timer: None };
         // An error here means that the client is gone: there is nobody to tell.
         let _ = connection.run().await;
     }
@@ -69,6 +71,8 @@ struct Connection<S> {
     peer: SocketAddr,
     /// Received and not yet used. Empty and without capacity while idle.
     input: Vec<u8>,
+    /// One for all requests, see [`Self::readable_until`].
+    timer: Option<Sleep>,
 }
 
 impl<S: Service + 'static> Connection<S> {
@@ -175,28 +179,30 @@ impl<S: Service + 'static> Connection<S> {
     /// The next head and how many bytes of the input it takes.
     async fn next_head(&mut self) -> Result<(RequestHead, usize), Stop> {
         let mut parser = HeadParser::default();
+        let idle_until = self.http.turn.now() + IDLE_TIMEOUT_MS;
+        let mut head_until = None;
         loop {
             if !self.input.is_empty()
                 && let Some(found) = parser.parse(&self.input, &self.http.limits).map_err(Stop::Head)?
             {
                 return Ok(found);
             }
-            let timeout_ms = if self.input.is_empty() { IDLE_TIMEOUT_MS } else { HEAD_TIMEOUT_MS };
-            let waited = self.fill(Some(timeout_ms)).await?;
-            if !waited {
+            let until = match self.input.is_empty() {
+                true => idle_until,
+                false => *head_until.get_or_insert_with(|| self.http.turn.now() + HEAD_TIMEOUT_MS),
+            };
+            if !self.fill(Some(until)).await? {
                 return Err(if self.input.is_empty() { Stop::Gone } else { Stop::Timeout });
             }
         }
     }
 
     /// Waits for bytes and appends them. `Ok(false)` is a time-out, an error the end of the connection.
-    async fn fill(&mut self, timeout_ms: Option<u64>) -> io::Result<bool> {
+    async fn fill(&mut self, until: Option<Millis>) -> io::Result<bool> {
         loop {
-            match timeout_ms {
-                Some(ms) => match race(self.stream.readable(false), self.http.turn.sleep(ms)).await {
-                    Either::First(ready) => ready?,
-                    Either::Second(()) => return Ok(false),
-                },
+            match until {
+                Some(until) if !self.readable_until(until).await? => return Ok(false),
+                Some(_) => {}
                 None => self.stream.readable(false).await?,
             }
             let mut buffer = self.http.turn.read_buffer.borrow_mut();
@@ -207,6 +213,23 @@ impl<S: Service + 'static> Connection<S> {
                 }
                 Received::End => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Received::Empty => {}
+            }
+        }
+    }
+
+    /// Waits for bytes until a deadline; `false` if none came. Entries of the wheel live until they fire, so a timer for
+    /// every request would let a busy client fill it. There is one for the connection: it never looks further ahead than
+    /// the shortest time-out, and is set anew when it finds that its deadline has moved.
+    async fn readable_until(&mut self, until: Millis) -> io::Result<bool> {
+        loop {
+            let left_ms = until.saturating_sub(self.http.turn.now());
+            if left_ms == 0 {
+                return Ok(false);
+            }
+            let timer = self.timer.get_or_insert_with(|| self.http.turn.sleep(left_ms.min(HEAD_TIMEOUT_MS)));
+            match race(self.stream.readable(false), timer).await {
+                Either::First(ready) => return ready.map(|()| true),
+                Either::Second(()) => self.timer = None,
             }
         }
     }

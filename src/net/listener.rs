@@ -45,18 +45,24 @@ pub fn ensure_free(address: SocketAddr) -> io::Result<()> {
     socket.listen(1)
 }
 
-/// Accepts until the future is dropped. Running out of descriptors pauses instead of spinning.
+/// Accepts until the future is dropped. Running out of descriptors or memory pauses instead of spinning; a connection
+/// that its client gave up before it was accepted holds nobody up.
 pub async fn accept_loop<F: Future<Output = ()> + 'static>(
     listener: TcpListener,
     mut serve: impl FnMut(TcpStream, SocketAddr) -> F,
 ) {
+    let mut failing = false;
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
+                failing = false;
                 monoio::spawn(serve(stream, peer));
             }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                log::warn!("cannot accept a connection: {error}");
+                if !std::mem::replace(&mut failing, true) {
+                    log::warn!("cannot accept connections: {error}");
+                }
                 monoio::time::sleep(std::time::Duration::from_millis(50)).await;
             }
         }

@@ -22,6 +22,11 @@ pub struct Turn {
     pub read_buffer: RefCell<Box<[u8]>>,
     dirty: RefCell<Vec<Key>>,
     flusher: Cell<Option<Waker>>,
+    /// When the first mark of this turn was set.
+    began: Cell<Option<Instant>>,
+    /// Open connections of any kind, and the bytes that wait for them; for the metrics.
+    pub connections: Cell<i64>,
+    pub outbox_bytes: Cell<usize>,
     date: Cell<(u64, [u8; 29])>,
 }
 
@@ -34,6 +39,9 @@ impl Turn {
             read_buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
             dirty: RefCell::new(Vec::new()),
             flusher: Cell::new(None),
+            began: Cell::new(None),
+            connections: Cell::new(0),
+            outbox_bytes: Cell::new(0),
             date: Cell::new((0, [b' '; 29])),
         })
     }
@@ -61,15 +69,26 @@ impl Turn {
     }
 
     /// Asks for a flush of `what` at the end of this turn. The caller keeps track of what it has marked.
+    #[allow(clippy::disallowed_methods, reason = "how long turns take, for the metrics")]
     pub fn mark(&self, what: Key) {
         self.dirty.borrow_mut().push(what);
+        if self.began.get().is_none() {
+            self.began.set(Some(Instant::now()));
+        }
         if let Some(waker) = self.flusher.take() {
             waker.wake();
         }
     }
 
-    /// Runs for ever: `flush` gets everything marked in a turn.
-    pub async fn flush_loop(&self, mut flush: impl FnMut(&mut Vec<Key>)) {
+    /// Counts a connection until the result is dropped.
+    pub fn connection(self: &Rc<Self>) -> Connected {
+        self.connections.set(self.connections.get() + 1);
+        Connected(Rc::clone(self))
+    }
+
+    /// Runs for ever: `flush` gets everything marked in a turn, `turned` the seconds from the first mark to the end of
+    /// the flush.
+    pub async fn flush_loop(&self, mut flush: impl FnMut(&mut Vec<Key>), mut turned: impl FnMut(f64)) {
         let mut batch = Vec::new();
         loop {
             std::future::poll_fn(|cx| {
@@ -81,8 +100,10 @@ impl Turn {
             })
             .await;
             std::mem::swap(&mut *self.dirty.borrow_mut(), &mut batch);
+            let began = self.began.take();
             flush(&mut batch);
             batch.clear();
+            turned(began.map_or(0.0, |began| began.elapsed().as_secs_f64()));
         }
     }
 
@@ -101,5 +122,14 @@ impl Turn {
             }
             ticked();
         }
+    }
+}
+
+/// An open connection in the count of [`Turn::connections`].
+pub struct Connected(Rc<Turn>);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.connections.set(self.0.connections.get() - 1);
     }
 }

@@ -17,9 +17,15 @@ use super::fd::{self, Received};
 use super::frame::Frame;
 use super::outbox::{Outbox, Overflow};
 use super::turn::Turn;
+use crate::runtime::race::race;
 
 /// How long a closed websocket waits for the peer's close frame.
-const CLOSE_TIMEOUT_MS: u64 = 30_000;
+const CLOSE_TIMEOUT_MS: u64 = if cfg!(test) { 50 } else { 30_000 };
+
+/// After a violation, how long and how much of what the peer still sends is read and forgotten: closing with unread
+/// input would reset the connection and take the close frame with it.
+const LINGER_MS: u64 = 1_000;
+const LINGER_BYTES_MAX: usize = 1 << 20;
 
 /// Full reads in a row before other sockets get their turn.
 const READS_PER_TURN: usize = 4;
@@ -36,6 +42,7 @@ enum State {
 /// A websocket as the session layer holds it.
 pub struct Channel {
     stream: TcpStream,
+    turn: Rc<Turn>,
     outbox: RefCell<Outbox>,
     state: Cell<State>,
     /// A task waits until the peer reads again.
@@ -59,6 +66,8 @@ pub enum Flow {
 pub trait Receiver {
     fn text(&self, text: &str) -> Flow;
     fn binary(&self, bytes: &[u8]);
+    /// The peer broke the protocol and is told this close code; the end follows.
+    fn violated(&self, code: u16);
     /// Called once, when nothing more will come; not after [`Flow::Leave`].
     fn ended(&self);
     /// The connection leaves: everything needed to go on elsewhere.
@@ -66,9 +75,10 @@ pub trait Receiver {
 }
 
 impl Channel {
-    pub fn new(stream: TcpStream, outbox_bytes_max: usize) -> Rc<Self> {
+    pub fn new(stream: TcpStream, turn: Rc<Turn>, outbox_bytes_max: usize) -> Rc<Self> {
         Rc::new(Self {
             stream,
+            turn,
             outbox: RefCell::new(Outbox::default()),
             state: Cell::new(State::Open),
             draining: Cell::new(false),
@@ -83,8 +93,31 @@ impl Channel {
         if self.state.get() != State::Open {
             return Ok(false);
         }
-        self.outbox.borrow_mut().push(frame, self.outbox_bytes_max)?;
+        self.enqueue(frame)?;
         Ok(!self.reading.get() && !self.draining.get() && !self.marked.replace(true))
+    }
+
+    fn enqueue(&self, frame: Frame) -> Result<(), Overflow> {
+        let length = frame.bytes().len();
+        let before = self.outbox_bytes();
+        if before > 0 && before + length > self.outbox_bytes_max && !self.draining.get() {
+            // A large turn is no slow peer: what waits was not offered to the kernel yet.
+            self.write().map_err(|_| Overflow)?;
+        }
+        self.outbox.borrow_mut().push(frame, self.outbox_bytes_max)?;
+        self.count(length, 0);
+        Ok(())
+    }
+
+    /// The last frame: a few bytes, which may exceed the limit that ended the connection.
+    fn enqueue_last(&self, frame: Frame) {
+        self.count(frame.bytes().len(), 0);
+        let _ = self.outbox.borrow_mut().push(frame, usize::MAX);
+    }
+
+    /// Keeps the total of the core up to date.
+    fn count(&self, more: usize, less: usize) {
+        self.turn.outbox_bytes.set((self.turn.outbox_bytes.get() + more).saturating_sub(less));
     }
 
     pub fn is_open(&self) -> bool {
@@ -111,10 +144,13 @@ impl Channel {
     }
 
     fn write(&self) -> io::Result<()> {
-        self.outbox.borrow_mut().drain(|pieces| match pieces {
+        let before = self.outbox_bytes();
+        let written = self.outbox.borrow_mut().drain(|pieces| match pieces {
             [piece] => fd::send(&self.stream, piece),
             pieces => fd::send_vectored(&self.stream, pieces),
-        })
+        });
+        self.count(0, before - self.outbox_bytes());
+        written
     }
 
     async fn drain(self: Rc<Self>) {
@@ -132,32 +168,33 @@ impl Channel {
         if self.state.get() != State::Open {
             return;
         }
-        // The close frame is a few bytes; it may exceed the limit that ended the connection.
-        let frame = Frame::from_bytes(&encode_close(code, ""));
-        let _ = self.outbox.borrow_mut().push(frame, usize::MAX);
+        self.enqueue_last(Frame::from_bytes(&encode_close(code, "")));
         self.state.set(State::Closing);
         self.flush();
+        // The reader may be waiting already, for a peer that says nothing any more.
+        let (this, timeout) = (Rc::downgrade(self), self.turn.sleep(CLOSE_TIMEOUT_MS));
+        monoio::spawn(async move {
+            timeout.await;
+            if let Some(this) = this.upgrade() {
+                this.abort();
+            }
+        });
     }
 
     /// Ends the connection at once, without a word. The reader sees it and reports the end.
     pub fn abort(&self) {
         self.state.set(State::Ended);
+        self.count(0, self.outbox_bytes());
         *self.outbox.borrow_mut() = Outbox::default();
         fd::shutdown(&self.stream, Shutdown::Both);
     }
 
     /// Reads until the end. `unread` is what arrived together with the handshake.
-    pub async fn read_loop(
-        self: Rc<Self>,
-        mut decoder: Decoder,
-        receiver: impl Receiver,
-        turn: Rc<Turn>,
-        unread: Vec<u8>,
-    ) {
-        let mut unread = unread;
+    pub async fn read_loop(self: Rc<Self>, mut decoder: Decoder, receiver: impl Receiver, mut unread: Vec<u8>) {
+        let _open = self.turn.connection();
         let verdict = loop {
             let step = if unread.is_empty() {
-                self.read(&mut decoder, &receiver, &turn)
+                self.read(&mut decoder, &receiver)
             } else {
                 let mut bytes = std::mem::take(&mut unread);
                 self.digest(&mut bytes, &mut decoder, &receiver)
@@ -168,7 +205,7 @@ impl Channel {
                     if !self.outbox.borrow().is_empty() {
                         self.flush();
                     }
-                    if self.wait(&turn).await.is_err() {
+                    if self.stream.readable(false).await.is_err() {
                         break Verdict::Ended;
                     }
                 }
@@ -182,35 +219,31 @@ impl Channel {
                 Step::Over(verdict) => break verdict,
             }
         };
+        if let Verdict::Violation(code) = verdict {
+            receiver.violated(code);
+        }
         receiver.ended();
+        let mut linger = false;
         match verdict {
-            Verdict::Violation(code) => self.close(Some(code)),
+            Verdict::Violation(code) => {
+                self.close(Some(code));
+                linger = true;
+            }
             Verdict::PeerClosed(frame) => {
                 if self.state.get() == State::Open {
-                    let _ = self.outbox.borrow_mut().push(frame, usize::MAX);
+                    self.enqueue_last(frame);
+                    self.state.set(State::Closing);
                 }
                 self.flush();
             }
             Verdict::Ended => {}
         }
-        self.finish(&turn).await;
+        self.finish(linger).await;
     }
 
-    /// Waits for bytes; a websocket that is closing waits only so long.
-    async fn wait(&self, turn: &Turn) -> Result<(), ()> {
-        use crate::runtime::race::{Either, race};
-        if self.state.get() == State::Open {
-            return self.stream.readable(false).await.map_err(|_| ());
-        }
-        match race(self.stream.readable(false), turn.sleep(CLOSE_TIMEOUT_MS)).await {
-            Either::First(ready) => ready.map_err(|_| ()),
-            Either::Second(()) => Err(()),
-        }
-    }
-
-    fn read(&self, decoder: &mut Decoder, receiver: &impl Receiver, turn: &Turn) -> Step {
+    fn read(&self, decoder: &mut Decoder, receiver: &impl Receiver) -> Step {
         for _ in 0..READS_PER_TURN {
-            let mut buffer = turn.read_buffer.borrow_mut();
+            let mut buffer = self.turn.read_buffer.borrow_mut();
             match fd::receive(&self.stream, &mut buffer) {
                 Ok(Received::Bytes(n)) => {
                     let full = n == buffer.len();
@@ -245,7 +278,7 @@ impl Channel {
                 Ok(Some(Event::Ping(payload))) => {
                     if self.state.get() == State::Open {
                         let pong = Frame::from_bytes(&frame::encode(Opcode::Pong, payload));
-                        if self.outbox.borrow_mut().push(pong, self.outbox_bytes_max).is_err() {
+                        if self.enqueue(pong).is_err() {
                             return Step::Over(Verdict::Ended);
                         }
                     }
@@ -271,14 +304,33 @@ impl Channel {
     }
 
     /// After the last word: lets the outbox drain, then closes the stream.
-    async fn finish(self: Rc<Self>, turn: &Turn) {
-        if !self.outbox.borrow().is_empty() && self.state.get() != State::Ended {
-            let deadline = turn.now() + CLOSE_TIMEOUT_MS;
-            while self.draining.get() && turn.now() < deadline {
-                turn.sleep(100).await;
-            }
+    async fn finish(self: Rc<Self>, linger: bool) {
+        let deadline = self.turn.now() + CLOSE_TIMEOUT_MS;
+        while self.draining.get() && self.turn.now() < deadline {
+            self.turn.sleep(100).await;
+        }
+        if linger && self.state.get() != State::Ended {
+            fd::shutdown(&self.stream, Shutdown::Write);
+            race(self.discard(), self.turn.sleep(LINGER_MS)).await;
         }
         self.abort();
+    }
+
+    async fn discard(&self) {
+        let mut discarded = 0;
+        while discarded < LINGER_BYTES_MAX && self.stream.readable(false).await.is_ok() {
+            match fd::receive(&self.stream, &mut self.turn.read_buffer.borrow_mut()) {
+                Ok(Received::Bytes(n)) => discarded += n,
+                Ok(Received::Empty) => {}
+                Ok(Received::End) | Err(_) => return,
+            }
+        }
+    }
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        self.count(0, self.outbox_bytes());
     }
 }
 
@@ -297,4 +349,83 @@ enum Verdict {
     Violation(u16),
     /// The peer's close frame, to be echoed.
     PeerClosed(Frame),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A receiver that counts ends.
+    struct Ends(Rc<Cell<u32>>);
+
+    impl Receiver for Ends {
+        fn text(&self, _: &str) -> Flow {
+            Flow::Continue
+        }
+        fn binary(&self, _: &[u8]) {}
+        fn violated(&self, _: u16) {}
+        fn ended(&self) {
+            self.0.set(self.0.get() + 1);
+        }
+        fn leave(&self, _: io::Result<OwnedFd>, _: Decoder, _: Vec<u8>) {}
+    }
+
+    /// Runs `test` with a channel and the peer's end of it.
+    fn with_channel<F: Future<Output = ()>>(
+        bytes_max: usize,
+        test: impl FnOnce(Rc<Channel>, std::net::TcpStream) -> F,
+    ) {
+        let mut runtime =
+            monoio::RuntimeBuilder::<monoio::LegacyDriver>::new().enable_timer().build().expect("a runtime");
+        runtime.block_on(async move {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+            let peer = std::net::TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");
+            let (stream, _) = listener.accept().expect("accepted");
+            let turn = Turn::new();
+            let timers = Rc::clone(&turn);
+            monoio::spawn(async move { timers.timer_loop(|_, _| {}, || {}).await });
+            let stream = TcpStream::from_std(stream).expect("registered");
+            test(Channel::new(stream, turn, bytes_max), peer).await;
+        });
+    }
+
+    #[test]
+    fn a_peer_that_never_answers_our_close_frame_is_given_up() {
+        with_channel(1 << 20, |channel, _peer| async move {
+            let (ends, turn) = (Rc::new(Cell::new(0)), Rc::clone(&channel.turn));
+            let reader = Rc::clone(&channel).read_loop(Decoder::new(1000), Ends(Rc::clone(&ends)), Vec::new());
+            let closing = async {
+                // The reader waits already when the session layer closes.
+                turn.sleep(5).await;
+                assert_eq!(turn.connections.get(), 1);
+                channel.close(None);
+                std::future::pending::<()>().await;
+            };
+            race(reader, closing).await;
+            assert_eq!((ends.get(), turn.connections.get()), (1, 0));
+        });
+    }
+
+    #[test]
+    fn a_large_turn_is_no_slow_peer_and_the_total_is_kept() {
+        with_channel(1_000, |channel, mut peer| async move {
+            let frame = Frame::text(|out| out.resize(out.len() + 98, b'x'));
+            for _ in 0..100 {
+                assert!(channel.push(frame.clone()).is_ok());
+            }
+            assert_eq!(channel.turn.outbox_bytes.get(), channel.outbox_bytes());
+            channel.flush();
+            assert_eq!(channel.turn.outbox_bytes.get(), 0);
+            let mut got = vec![0; 10_000];
+            io::Read::read_exact(&mut peer, &mut got).expect("everything was sent");
+
+            // A peer that really does not read is one.
+            let large = Frame::text(|out| out.resize(out.len() + 60_000, b'x'));
+            assert!((0..1_000).any(|_| channel.push(large.clone()).is_err()));
+            assert!(channel.turn.outbox_bytes.get() > 0);
+            let turn = Rc::clone(&channel.turn);
+            drop(channel);
+            assert_eq!(turn.outbox_bytes.get(), 0);
+        });
+    }
 }

@@ -22,12 +22,16 @@ use super::message::{Message, Moved};
 use crate::net::fd;
 use crate::net::service::{Admission, Answer, Incoming, Liveness, Outcome, Response};
 use crate::net::websocket::{Channel, Flow, Receiver};
+use crate::observe::metrics::Counter;
 use crate::runtime::cores::CoreId;
 use crate::runtime::race::{Either, race};
 use crate::runtime::slab::Key;
 
 /// Every target that begins like this belongs to the endpoint, whatever follows in the path (S-6).
 pub const PREFIX: &str = "/v1/updates/";
+
+/// The close code for a message that is larger than it may be.
+const TOO_LARGE: u16 = 1009;
 
 const CORS: [(&str, Cow<'static, str>); 2] =
     [("Access-Control-Allow-Origin", Cow::Borrowed("*")), ("Access-Control-Allow-Credentials", Cow::Borrowed("true"))];
@@ -95,16 +99,19 @@ impl Hub {
     }
 
     pub fn refuse_large_body(&self, ticket: Option<Box<dyn Any>>) -> Response {
-        log::warn!(
-            "a request to the realtime endpoint exceeds {} bytes (HAPPIER_SOCKET_PAYLOAD_BYTES_MAX)",
-            self.settings.engine.payload_bytes_max
-        );
+        self.payload_too_large("request");
         // The session lives on.
         if let Some(Ok(mut posting)) = ticket.map(|ticket| ticket.downcast::<Posting>()) {
             posting.received = true;
             self.post_ended(posting.key);
         }
         respond(413, None, Vec::new())
+    }
+
+    fn payload_too_large(&self, what: &str) {
+        let bytes_max = self.settings.engine.payload_bytes_max;
+        log::warn!("a {what} to the realtime endpoint exceeds {bytes_max} bytes (HAPPIER_SOCKET_PAYLOAD_BYTES_MAX)");
+        self.metrics.inc(Counter::PayloadTooLarge);
     }
 
     pub fn handle_request(self: Rc<Self>, incoming: Incoming, liveness: Liveness) -> Answer {
@@ -231,7 +238,7 @@ impl Hub {
         Outcome::Upgrade {
             response,
             attach: Box::new(move |stream, unread| {
-                let channel = Channel::new(stream, hub.settings.outbox_bytes_max);
+                let channel = hub.channel(stream);
                 let decoder = Decoder::new(hub.settings.engine.payload_bytes_max);
                 let key = match target {
                     Target::New => Some(hub.open_websocket(&channel)),
@@ -239,13 +246,19 @@ impl Hub {
                     // There is one already: accepted and closed at once (`spec/socketio.md` §7, S-16).
                     Target::Session(_) | Target::Moved => None,
                 };
-                if key.is_none() {
-                    channel.close(None);
+                match key {
+                    None => channel.close(None),
+                    Some(key) if hub.is_stopping() => hub.end_now(key),
+                    Some(_) => {}
                 }
                 let receiver = Reader { hub: Rc::clone(&hub), key, channel: Rc::clone(&channel) };
-                monoio::spawn(channel.read_loop(decoder, receiver, Rc::clone(&hub.turn), unread));
+                monoio::spawn(channel.read_loop(decoder, receiver, unread));
             }),
         }
+    }
+
+    fn channel(&self, stream: monoio::net::TcpStream) -> Rc<Channel> {
+        Channel::new(stream, Rc::clone(&self.turn), self.settings.outbox_bytes_max)
     }
 
     fn open_websocket(self: &Rc<Self>, channel: &Rc<Channel>) -> Key {
@@ -266,16 +279,21 @@ impl Hub {
             Ok(stream) => stream,
             Err(error) => {
                 log::warn!("a connection was lost on its way between cores: {error}");
-                return self.post(CoreId(sid.core()), Message::Forget(sid));
+                self.post(CoreId(sid.core()), Message::Forget(sid));
+                return;
             }
         };
-        let channel = Channel::new(stream, self.settings.outbox_bytes_max);
+        let channel = self.channel(stream);
         let engine = Session::resume(ping_in_ms, self.turn.now());
         let key = self.insert(sid, engine, Some(Rc::clone(&channel)), true);
         self.connect(key, admission);
         let receiver = Reader { hub: Rc::clone(self), key: Some(key), channel: Rc::clone(&channel) };
         channel.flush();
-        monoio::spawn(channel.read_loop(decoder, receiver, Rc::clone(&self.turn), unread));
+        monoio::spawn(channel.read_loop(decoder, receiver, unread));
+        if self.is_stopping() {
+            // It was on its way when everybody else was told to go.
+            self.end_now(key);
+        }
     }
 }
 
@@ -303,6 +321,12 @@ impl Receiver for Reader {
     fn binary(&self, bytes: &[u8]) {
         if let Some(key) = self.key {
             self.hub.websocket_binary(key, &self.channel, bytes);
+        }
+    }
+
+    fn violated(&self, code: u16) {
+        if code == TOO_LARGE {
+            self.hub.payload_too_large("message");
         }
     }
 

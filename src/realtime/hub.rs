@@ -20,9 +20,11 @@ use super::client::{Client, Socket};
 use super::event::{Ephemeral, Event, Publish, Update};
 use super::home::{Home, Member, Place, Released};
 use super::message::{Delivery, Message};
+use super::rpc::calls::Calls;
 use crate::model::ids::{AccountId, SocketId};
 use crate::net::frame::Frame;
 use crate::net::turn::Turn;
+use crate::observe::metrics::CoreMetrics;
 use crate::runtime::cores::CoreId;
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::slab::{Key, Slab};
@@ -35,6 +37,8 @@ pub struct Settings {
     /// Time from the opening of a session to its first namespace.
     pub connect_timeout_ms: u64,
     pub outbox_bytes_max: usize,
+    /// How long a call waits for its method to be registered.
+    pub rpc_grace_ms: u64,
 }
 
 /// What becomes of a `sid`.
@@ -45,6 +49,14 @@ pub enum Whereabouts {
     Moved,
 }
 
+/// What one other core gets at the end of the turn.
+#[derive(Default)]
+struct Outgoing {
+    deliveries: Vec<Delivery>,
+    /// The frame of the last delivery; others that get the very same one are added to it.
+    last: Option<Frame>,
+}
+
 pub struct Hub {
     pub core: CoreId,
     pub turn: Rc<Turn>,
@@ -53,18 +65,25 @@ pub struct Hub {
     pub(super) application: RefCell<Option<Rc<dyn Application>>>,
     pub(super) sessions: RefCell<Slab<Client>>,
     pub(super) by_sid: RefCell<HashMap<Sid, Whereabouts>>,
-    homes: RefCell<HashMap<AccountId, Home>>,
+    pub(super) homes: RefCell<HashMap<AccountId, Home>>,
+    /// Calls that connections of this core have to answer.
+    pub(super) calls: RefCell<Calls>,
     /// Deliveries to other cores, collected until the end of the turn.
-    outgoing: RefCell<Vec<Vec<Delivery>>>,
+    outgoing: RefCell<Vec<Outgoing>>,
     /// Homes with updates held back, and until when.
     pub(super) overdue: Cell<Option<Millis>>,
-    /// Clients given up because they do not read what they are sent.
-    pub slow_peers: Cell<u64>,
+    pub(super) metrics: Arc<CoreMetrics>,
     stopping: Cell<bool>,
 }
 
 impl Hub {
-    pub fn new(core: CoreId, turn: Rc<Turn>, settings: Settings, mailboxes: Arc<[Arc<Mailbox<Message>>]>) -> Rc<Self> {
+    pub fn new(
+        core: CoreId,
+        turn: Rc<Turn>,
+        settings: Settings,
+        mailboxes: Arc<[Arc<Mailbox<Message>>]>,
+        metrics: Arc<CoreMetrics>,
+    ) -> Rc<Self> {
         let cores = mailboxes.len();
         Rc::new(Self {
             core,
@@ -75,9 +94,10 @@ impl Hub {
             sessions: RefCell::default(),
             by_sid: RefCell::default(),
             homes: RefCell::default(),
-            outgoing: RefCell::new((0..cores).map(|_| Vec::new()).collect()),
+            calls: RefCell::default(),
+            outgoing: RefCell::new((0..cores).map(|_| Outgoing::default()).collect()),
             overdue: Cell::new(None),
-            slow_peers: Cell::new(0),
+            metrics,
             stopping: Cell::new(false),
         })
     }
@@ -99,12 +119,14 @@ impl Hub {
         CoreId(u16::try_from(hasher.finish() % cores).expect("fewer than 2^16 cores"))
     }
 
-    /// Leaves a message for another core. A mailbox that is full refuses it; the core it belongs to then drops its
-    /// clients (they reconnect and catch up), so nothing is lost in silence.
-    pub fn post(&self, to: CoreId, message: Message) {
-        if self.mailboxes[to.index()].send(message).is_err() {
+    /// Leaves a message for another core, and says whether it was taken. A mailbox that is full refuses it; see
+    /// [`Self::overflowed`] for what comes of that.
+    pub fn post(&self, to: CoreId, message: Message) -> bool {
+        let taken = self.mailboxes[to.index()].send(message).is_ok();
+        if !taken {
             log::error!("core {} does not keep up: its mailbox is full", to.0);
         }
+        taken
     }
 
     pub(super) fn cores_len(&self) -> usize {
@@ -130,7 +152,8 @@ impl Hub {
     pub(super) fn leave(&self, account: &AccountId, place: Place) {
         let home = self.home_of(account);
         if home != self.core {
-            return self.post(home, Message::Leave { account: account.clone(), place });
+            self.post(home, Message::Leave { account: account.clone(), place });
+            return;
         }
         if let Entry::Occupied(mut entry) = self.homes.borrow_mut().entry(account.clone()) {
             entry.get_mut().leave(place);
@@ -192,13 +215,16 @@ impl Hub {
         }
         let mut outgoing = self.outgoing.borrow_mut();
         let batch = &mut outgoing[place.core.index()];
-        match batch.last_mut() {
-            Some(last) if last.frame == frame.bytes() => last.to.push(place.key),
-            _ => batch.push(Delivery { frame: frame.bytes().to_vec(), to: vec![place.key] }),
-        }
-        if batch.len() == 1 && batch[0].to.len() == 1 {
+        if batch.deliveries.is_empty() {
             // The flusher sends batches at the end of the turn; any key wakes it.
             self.turn.mark(place.key);
+        }
+        match batch.deliveries.last_mut() {
+            Some(last) if batch.last.as_ref().is_some_and(|other| other.is_same(frame)) => last.to.push(place.key),
+            _ => {
+                batch.deliveries.push(Delivery { frame: frame.bytes().to_vec(), to: vec![place.key] });
+                batch.last = Some(frame.clone());
+            }
         }
     }
 
@@ -246,6 +272,7 @@ impl Hub {
         let socket = self.sessions.borrow_mut().get_mut(key).and_then(|client| client.socket.take());
         if let Some(socket) = socket {
             self.leave(&socket.account, Place { core: self.core, key });
+            self.rpc_holder_gone(key);
             self.application().left(&Caller { key, socket: socket.id, account: &socket.account }, &socket.class);
         }
     }
@@ -299,9 +326,30 @@ impl Hub {
             self.settle(key);
         }
         for (index, batch) in self.outgoing.borrow_mut().iter_mut().enumerate() {
-            if !batch.is_empty() {
+            if !batch.deliveries.is_empty() {
                 let to = CoreId(u16::try_from(index).expect("fewer than 2^16 cores"));
-                self.post(to, Message::Deliver(std::mem::take(batch)));
+                self.post(to, Message::Deliver(std::mem::take(batch).deliveries));
+            }
+        }
+    }
+
+    /// Messages for this core were refused: frames for its clients, or events and members of the accounts at home here.
+    /// All of them are disconnected, wherever they are; they come back and catch up, so nothing is lost in silence.
+    pub fn overflowed(&self) {
+        self.end_all();
+        // Whose leaving was refused is still listed.
+        self.homes.borrow_mut().clear();
+        for core in (0u16..).map(CoreId).take(self.cores_len()).filter(|core| *core != self.core) {
+            self.post(core, Message::Overflowed(self.core));
+        }
+    }
+
+    fn end_members_of(&self, home: CoreId) {
+        let keys = self.sessions.borrow().keys();
+        let is_member = |client: &Client| client.socket.as_ref().is_some_and(|s| self.home_of(&s.account) == home);
+        for key in keys {
+            if self.sessions.borrow().get(key).is_some_and(is_member) {
+                self.end_now(key);
             }
         }
     }
@@ -314,6 +362,7 @@ impl Hub {
                 self.homes.borrow_mut().entry(account).or_default().join(member);
             }
             Message::Leave { account, place } => self.leave(&account, place),
+            Message::Rpc(post) => self.rpc_receive(post),
             Message::Deliver(deliveries) => {
                 for Delivery { frame, to } in deliveries {
                     let frame = Frame::from_bytes(&frame);
@@ -322,6 +371,7 @@ impl Hub {
                     }
                 }
             }
+            Message::Overflowed(home) => self.end_members_of(home),
             Message::Relay { to, frame } => self.hand_over(to, &Frame::from_bytes(&frame)),
             Message::Forget(sid) => {
                 self.by_sid.borrow_mut().remove(&sid);
@@ -353,7 +403,11 @@ impl Publish for Hub {
             Event::Ephemeral(ephemeral) => &ephemeral.account,
         };
         let home = self.home_of(account);
-        if home == self.core { self.publish_here(event) } else { self.post(home, Message::Publish(event)) }
+        if home == self.core {
+            self.publish_here(event);
+        } else {
+            self.post(home, Message::Publish(event));
+        }
     }
 }
 

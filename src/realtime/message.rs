@@ -8,7 +8,9 @@ use protocol::websocket::message::Decoder;
 
 use super::event::Event;
 use super::home::{Member, Place};
+use super::rpc;
 use crate::model::ids::AccountId;
+use crate::runtime::cores::CoreId;
 use crate::runtime::slab::Key;
 
 /// A message in a core's mailbox.
@@ -24,6 +26,8 @@ pub enum Message {
         account: AccountId,
         place: Place,
     },
+    /// A call, on one of its ways.
+    Rpc(rpc::Post),
     /// From a home core: frames for connections here, all of one turn.
     Deliver(Vec<Delivery>),
     /// To a home core: pass this on behind the updates that were published before it.
@@ -31,6 +35,8 @@ pub enum Message {
         to: Place,
         frame: Vec<u8>,
     },
+    /// From a home core that has missed messages: its members have to come again.
+    Overflowed(CoreId),
     /// An HTTP connection whose request concerns a session of this core.
     Adopt {
         descriptor: OwnedFd,

@@ -19,6 +19,7 @@ use super::message::{Message, Moved};
 use crate::model::ids::SocketId;
 use crate::net::frame::Frame;
 use crate::net::websocket::{Channel, Flow};
+use crate::observe::metrics::Counter;
 use crate::runtime::cores::CoreId;
 use crate::runtime::slab::Key;
 use crate::runtime::timer::{Due, Millis};
@@ -63,9 +64,13 @@ impl Hub {
     pub fn end_all(&self) {
         let keys = self.sessions.borrow().keys();
         for key in keys {
-            self.with_engine(key, |engine, _| engine.abort(Reason::Shutdown));
-            self.pump(key);
+            self.end_now(key);
         }
+    }
+
+    pub(super) fn end_now(&self, key: Key) {
+        self.with_engine(key, |engine, _| engine.abort(Reason::Shutdown));
+        self.pump(key);
     }
 
     fn with_engine<R>(&self, key: Key, act: impl FnOnce(&mut Session<Frame>, Millis) -> R) -> Option<R> {
@@ -146,7 +151,8 @@ impl Hub {
             let bytes = channel.as_ref().map_or(0, |channel| channel.outbox_bytes());
             drop(sessions);
             log::warn!("a client does not read what it is sent ({bytes} bytes wait): disconnected");
-            self.slow_peers.set(self.slow_peers.get() + 1);
+            let reason = if channel.is_some() { "outbox" } else { "polling" };
+            self.metrics.inc(Counter::SlowPeerDisconnect(reason));
             if let Some(channel) = channel {
                 channel.abort();
             }
@@ -302,8 +308,7 @@ impl Hub {
                 let caller = Caller { key, socket: caller.0, account: &caller.1 };
                 self.application().event(&caller, &Incoming { name: &name, data: argument.as_deref(), ack });
             }
-            // Answers to `rpc-request`: nobody has been asked.
-            Meaning::Ack { .. } => {}
+            Meaning::Ack { id, argument } => self.rpc_acknowledged(key, id, argument.as_deref()),
         }
         Flow::Continue
     }
@@ -455,22 +460,32 @@ impl Hub {
             return false;
         }
         let sessions = self.sessions.borrow();
-        // A session that was upgraded stays: its `sid` may still be asked for here by requests under way.
-        sessions.get(key).is_some_and(|client| client.opened_as_websocket && client.engine.ping_in_ms(0).is_some())
+        let Some(client) = sessions.get(key) else { return false };
+        let Some(channel) = &client.channel else { return false };
+        // A session that was upgraded stays: its `sid` may still be asked for here by requests under way. So does one
+        // whose client does not take what was written so far, because half a frame cannot be taken along.
+        channel.flush();
+        client.opened_as_websocket && client.engine.ping_in_ms(0).is_some() && channel.outbox_bytes() == 0
     }
 
     /// The reader has let go of a session that moves.
     pub(super) fn websocket_left(&self, key: Key, descriptor: io::Result<OwnedFd>, decoder: Decoder, unread: Vec<u8>) {
         let Some(client) = self.sessions.borrow_mut().remove(key) else { return };
-        let (Ok(descriptor), Some(admission)) = (descriptor, client.moving) else {
-            self.by_sid.borrow_mut().remove(&client.sid);
-            return;
-        };
-        self.by_sid.borrow_mut().insert(client.sid, Whereabouts::Moved);
-        let to = self.home_of(&admission.account);
-        let ping_in_ms = client.engine.ping_in_ms(self.turn.now()).unwrap_or(0);
-        let moved = Moved { descriptor, decoder, unread, sid: client.sid, ping_in_ms, admission: *admission };
-        self.post(to, Message::Move(Box::new(moved)));
+        self.by_sid.borrow_mut().remove(&client.sid);
+        let opened_at = CoreId(client.sid.core());
+        let mut sent = false;
+        if let (Ok(descriptor), Some(admission)) = (descriptor, client.moving) {
+            let to = self.home_of(&admission.account);
+            let ping_in_ms = client.engine.ping_in_ms(self.turn.now()).unwrap_or(0);
+            let moved = Moved { descriptor, decoder, unread, sid: client.sid, ping_in_ms, admission: *admission };
+            sent = self.post(to, Message::Move(Box::new(moved)));
+        }
+        // The tombstone is kept where the session was opened, and nowhere else it came through.
+        if sent && opened_at == self.core {
+            self.by_sid.borrow_mut().insert(client.sid, Whereabouts::Moved);
+        } else if !sent && client.moved {
+            self.post(opened_at, Message::Forget(client.sid));
+        }
     }
 }
 

@@ -112,13 +112,14 @@ pub struct SleepState {
 impl SleepState {
     pub fn fire(&self) {
         self.fired.set(true);
-        if let Some(waker) = self.waker.borrow_mut().take() {
+        if let Some(waker) = self.waker.take() {
             waker.wake();
         }
     }
 }
 
-/// Finishes when its entry fires. Dropping it leaves an entry behind that nobody listens to.
+/// Finishes when its entry fires. Dropping it leaves an entry behind that nobody listens to and that holds on to
+/// nothing: a waker would keep the memory of its task until the entry fires.
 pub struct Sleep(Rc<SleepState>);
 
 impl Sleep {
@@ -126,6 +127,12 @@ impl Sleep {
         let state = Rc::new(SleepState { fired: Cell::new(false), waker: RefCell::new(None) });
         wheel.arm(at, Due::Wake(Rc::clone(&state)));
         Self(state)
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        self.0.waker.take();
     }
 }
 
@@ -197,6 +204,23 @@ mod tests {
         wheel.arm(round * 2, Due::Token(3));
         wheel.arm(round + 100, Due::Token(4));
         assert_eq!(fire(&mut wheel, round * 10), [3, 4]);
+    }
+
+    #[test]
+    fn a_sleep_that_is_dropped_holds_on_to_no_task() {
+        use std::sync::Arc;
+        struct Task;
+        impl std::task::Wake for Task {
+            fn wake(self: Arc<Self>) {}
+        }
+        let task = Arc::new(Task);
+        let mut wheel = Wheel::<u32>::new(0);
+        let mut sleep = Sleep::arm(&mut wheel, 60_000);
+        let waker = Waker::from(Arc::clone(&task));
+        assert!(Pin::new(&mut sleep).poll(&mut Context::from_waker(&waker)).is_pending());
+        drop((sleep, waker));
+        assert_eq!(Arc::strong_count(&task), 1);
+        assert_eq!(wheel.len(), 1, "the entry itself stays");
     }
 
     #[test]

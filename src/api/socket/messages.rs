@@ -25,7 +25,7 @@ impl Door {
             return self.refuse(ack, "invalid-params");
         }
         let (door, account, socket) = (self.me(), caller.account.clone(), caller.socket);
-        let bytes = ciphertext.len();
+        let bytes = sid.len() + ciphertext.len() + local_id.as_ref().map_or(0, String::len);
         let late = self.ack(caller, incoming);
         let job = async move {
             let session = SessionId::from(sid);
