@@ -8,7 +8,8 @@ cd "$(dirname "$0")/../.."
 rounds=${1:-3}
 seconds=${2:-1.5}
 out=$(mktemp -d)
-trap 'rm -rf "$out"' EXIT
+pid=
+trap '[[ -z $pid ]] || kill "$pid" 2>/dev/null; rm -rf "$out"' EXIT
 
 cargo build --quiet --release -p happier-loadtest
 cargo build --quiet --release --manifest-path perf/experiments/Cargo.toml
@@ -44,6 +45,7 @@ start() { # start WAY...: sets pid and address
 stop() {
     kill "$pid"
     wait "$pid" 2>/dev/null || true
+    pid=
 }
 
 measure() { # measure FIGURE ARGUMENTS...: prints the figure
