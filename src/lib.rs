@@ -13,3 +13,4 @@ pub mod observe;
 pub mod realtime;
 pub mod runtime;
 pub mod storage;
+pub mod worker;

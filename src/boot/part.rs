@@ -14,7 +14,7 @@ use super::error::Error;
 use super::service::{Metrics, Public};
 use super::settings;
 use crate::api::{self, Api, socket::Door};
-use crate::config::Config;
+use crate::config::{Config, role::Role};
 use crate::crypto::token::{TokenCache, Tokens};
 use crate::domain::{self, Context};
 use crate::net::fd;
@@ -29,6 +29,7 @@ use crate::runtime::cores::{CoreId, Driver};
 use crate::runtime::mailbox::{Inbox, Mailbox};
 use crate::runtime::post::{CorePost, Job};
 use crate::runtime::race::race;
+use crate::worker::{self, presence_flush::PresenceFlush};
 
 /// Everything a core is given; made on the main thread.
 pub(super) struct Part {
@@ -88,6 +89,7 @@ pub(super) async fn main(part: Part) {
 struct Core {
     hub: Rc<Hub>,
     door: Rc<Door>,
+    presence: Rc<PresenceFlush>,
     http: Rc<Http<Public>>,
     reports: Sender<Report>,
     /// Taken by the phases of the end.
@@ -114,7 +116,7 @@ impl Core {
             settings: part.settings,
         });
         let api = Api::new(Rc::clone(&ctx), Rc::clone(&tokens), part.limits);
-        let door = Door::new(ctx, Rc::clone(&hub), tokens);
+        let door = Door::new(Rc::clone(&ctx), Rc::clone(&hub), tokens);
         hub.set_application(Rc::clone(&door) as _);
 
         let http = Http::new(Rc::new(Public { api, hub: Rc::clone(&hub) }), Rc::clone(&turn));
@@ -129,6 +131,7 @@ impl Core {
 
         let this = Rc::new(Self {
             hub: Rc::clone(&hub),
+            presence: PresenceFlush::start(Rc::clone(&ctx), door.presence()),
             door,
             http,
             reports: part.reports,
@@ -146,6 +149,7 @@ impl Core {
             monoio::spawn(async move {
                 let ticked = || {
                     hub.release_overdue();
+                    hub.rpc_expire();
                     own_metrics.gauge_set(Gauge::Connections, turn.connections.get());
                     own_metrics.gauge_set(Gauge::OutboxBytes, turn.outbox_bytes.get().try_into().unwrap_or(i64::MAX));
                 };
@@ -154,6 +158,9 @@ impl Core {
         }
         let wake = part.inbox.wake_stream().map_err(Error::Cores)?;
         monoio::spawn(Rc::clone(&this).inbox_loop(part.inbox, wake));
+        if core == CoreId(0) && config.role != Role::Api {
+            worker::start(&ctx, config.changes_cleanup_interval_ms);
+        }
         Ok((this, until_leave))
     }
 
@@ -208,6 +215,8 @@ impl Core {
         while self.http.active.get() > 0 || !self.door.is_idle() {
             monoio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
+        // Nobody reports any more; what was reported is kept.
+        self.presence.flush().await;
         let _ = self.reports.send(Report::Drained);
     }
 }

@@ -69,5 +69,6 @@ pub(super) fn hub(config: &Config) -> hub::Settings {
         },
         connect_timeout_ms: config.timing.connect_timeout_ms,
         outbox_bytes_max: config.limits.outbox_bytes_max,
+        rpc_grace_ms: config.rpc_grace_ms,
     }
 }

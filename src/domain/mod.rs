@@ -8,6 +8,7 @@
 
 pub mod access_keys;
 pub mod accounts;
+pub mod approvals;
 pub mod artifacts;
 pub mod auth;
 pub mod changes;
@@ -20,6 +21,7 @@ mod like;
 mod locks;
 pub mod machines;
 pub mod messages;
+pub mod presence;
 pub mod public_shares;
 pub mod push_tokens;
 pub mod sessions;

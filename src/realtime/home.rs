@@ -1,4 +1,4 @@
-//! The home of an account: its members and the order of its updates. Pure: no clock, no sockets.
+//! The home of an account: its members, their methods, and the order of its updates. Pure: no clock, no sockets.
 //!
 //! Every account has one home core. All its connections are listed there, whatever core they are on, so a push to an
 //! account looks at one short list. Rooms are not stored by name: a member carries its class, and an [`Audience`] is a
@@ -7,6 +7,8 @@
 use std::collections::VecDeque;
 
 use super::event::{Audience, Update};
+use super::rpc::Peer;
+use super::rpc::methods::Methods;
 use crate::model::ids::{MachineId, SessionId, SocketId};
 use crate::runtime::cores::CoreId;
 use crate::runtime::slab::Key;
@@ -81,6 +83,8 @@ pub struct Home {
     /// Highest cursor that has gone out; 0 before the first.
     published: i64,
     held: VecDeque<Held>,
+    /// What members have registered for calls.
+    pub(super) methods: Methods,
 }
 
 impl Home {
@@ -92,6 +96,13 @@ impl Home {
 
     pub fn leave(&mut self, place: Place) {
         self.members.retain(|(_, member)| member.place != place);
+        self.methods.leave(place);
+        debug_assert!(self.methods.holders().all(|holder| self.has(holder)), "only members hold methods");
+    }
+
+    /// Whether a connection is a member.
+    pub fn has(&self, peer: Peer) -> bool {
+        self.members().any(|member| member.place == peer.place && member.socket == peer.socket)
     }
 
     pub fn members(&self) -> impl Iterator<Item = &Member> {
@@ -100,6 +111,7 @@ impl Home {
 
     /// Whether nothing would be lost by forgetting this home.
     pub fn is_vacant(&self) -> bool {
+        debug_assert!(!self.members.is_empty() || self.methods.is_empty());
         self.members.is_empty() && self.held.is_empty()
     }
 

@@ -20,6 +20,7 @@ use super::client::{Client, Socket};
 use super::event::{Ephemeral, Event, Publish, Update};
 use super::home::{Home, Member, Place, Released};
 use super::message::{Delivery, Message};
+use super::rpc::calls::Calls;
 use crate::model::ids::{AccountId, SocketId};
 use crate::net::frame::Frame;
 use crate::net::turn::Turn;
@@ -36,6 +37,8 @@ pub struct Settings {
     /// Time from the opening of a session to its first namespace.
     pub connect_timeout_ms: u64,
     pub outbox_bytes_max: usize,
+    /// How long a call waits for its method to be registered.
+    pub rpc_grace_ms: u64,
 }
 
 /// What becomes of a `sid`.
@@ -62,7 +65,9 @@ pub struct Hub {
     pub(super) application: RefCell<Option<Rc<dyn Application>>>,
     pub(super) sessions: RefCell<Slab<Client>>,
     pub(super) by_sid: RefCell<HashMap<Sid, Whereabouts>>,
-    homes: RefCell<HashMap<AccountId, Home>>,
+    pub(super) homes: RefCell<HashMap<AccountId, Home>>,
+    /// Calls that connections of this core have to answer.
+    pub(super) calls: RefCell<Calls>,
     /// Deliveries to other cores, collected until the end of the turn.
     outgoing: RefCell<Vec<Outgoing>>,
     /// Homes with updates held back, and until when.
@@ -89,6 +94,7 @@ impl Hub {
             sessions: RefCell::default(),
             by_sid: RefCell::default(),
             homes: RefCell::default(),
+            calls: RefCell::default(),
             outgoing: RefCell::new((0..cores).map(|_| Outgoing::default()).collect()),
             overdue: Cell::new(None),
             metrics,
@@ -266,6 +272,7 @@ impl Hub {
         let socket = self.sessions.borrow_mut().get_mut(key).and_then(|client| client.socket.take());
         if let Some(socket) = socket {
             self.leave(&socket.account, Place { core: self.core, key });
+            self.rpc_holder_gone(key);
             self.application().left(&Caller { key, socket: socket.id, account: &socket.account }, &socket.class);
         }
     }
@@ -355,6 +362,7 @@ impl Hub {
                 self.homes.borrow_mut().entry(account).or_default().join(member);
             }
             Message::Leave { account, place } => self.leave(&account, place),
+            Message::Rpc(post) => self.rpc_receive(post),
             Message::Deliver(deliveries) => {
                 for Delivery { frame, to } in deliveries {
                     let frame = Frame::from_bytes(&frame);

@@ -8,6 +8,7 @@ use protocol::websocket::message::Decoder;
 
 use super::event::Event;
 use super::home::{Member, Place};
+use super::rpc;
 use crate::model::ids::AccountId;
 use crate::runtime::cores::CoreId;
 use crate::runtime::slab::Key;
@@ -25,6 +26,8 @@ pub enum Message {
         account: AccountId,
         place: Place,
     },
+    /// A call, on one of its ways.
+    Rpc(rpc::Post),
     /// From a home core: frames for connections here, all of one turn.
     Deliver(Vec<Delivery>),
     /// To a home core: pass this on behind the updates that were published before it.

@@ -4,7 +4,7 @@
 //! other. Never: why an event exists (that is `domain`), or how a byte leaves (that is `net`).
 //! Invariants: a session and its socket live on exactly one core at any time; an account's members are listed on its
 //! home core only; an event is encoded once per account and never per socket.
-//! Implements `spec/realtime.md` §1–§2, §5, §12 and the server side of `spec/socketio.md`. See `LIFECYCLE.md`.
+//! Implements `spec/realtime.md` §1–§2, §5, §9–§10, §12 and the server side of `spec/socketio.md`. See `LIFECYCLE.md`.
 
 pub mod application;
 pub mod client;
@@ -13,4 +13,6 @@ pub mod event;
 pub mod home;
 pub mod hub;
 pub mod message;
+pub mod presence;
+pub mod rpc;
 pub mod sessions;

@@ -308,8 +308,7 @@ impl Hub {
                 let caller = Caller { key, socket: caller.0, account: &caller.1 };
                 self.application().event(&caller, &Incoming { name: &name, data: argument.as_deref(), ack });
             }
-            // Answers to `rpc-request`: nobody has been asked.
-            Meaning::Ack { .. } => {}
+            Meaning::Ack { id, argument } => self.rpc_acknowledged(key, id, argument.as_deref()),
         }
         Flow::Continue
     }

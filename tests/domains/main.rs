@@ -13,6 +13,7 @@ mod kv;
 mod machines;
 #[path = "../support/postgres.rs"]
 mod postgres;
+mod presence;
 mod public_shares;
 mod push_tokens;
 #[allow(dead_code)]
@@ -81,6 +82,14 @@ const CASES: &[Case] = cases![
     public_shares::consent_and_log,
     public_shares::blocking,
     public_shares::last_use,
+    presence::who_may_report,
+    presence::flushing,
+    presence::ending,
+    presence::falling_silent,
+    presence::many_fall_silent_at_once,
+    presence::pruning,
+    presence::counting,
+    presence::approving,
 ];
 
 async fn run_all(db: Db) {

@@ -13,7 +13,6 @@ use crate::domain::artifacts::{self, Artifact, Create, Created, Part, Stored, Up
 use crate::model::ids::ArtifactId;
 use crate::observe::metrics::Counter;
 use crate::realtime::application::{Caller, Incoming};
-use crate::storage;
 
 const NOT_FOUND: Refusal = Refusal("Artifact not found");
 
@@ -89,7 +88,7 @@ impl From<Stored> for Current {
     }
 }
 
-fn failed(ack: Ack, error: &storage::Error) {
+fn failed(ack: Ack, error: &impl std::fmt::Display) {
     log::error!("an event of an artifact failed: {error}");
     ack.answer(&Refusal::INTERNAL);
 }

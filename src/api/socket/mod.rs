@@ -10,7 +10,9 @@ pub mod artifacts;
 pub mod data;
 pub mod machines;
 pub mod messages;
+pub mod presence;
 pub mod refusal;
+pub mod rpc;
 pub mod serial;
 pub mod sessions;
 pub mod usage;
@@ -28,9 +30,9 @@ use crate::domain::machines::Part;
 use crate::model::ids::{AccountId, MachineId, SessionId, SocketId};
 use crate::observe::metrics::Counter;
 use crate::realtime::application::{Admission, Application, Caller, Incoming};
-use crate::realtime::event::{Audience, Ephemeral, Event, Publish};
 use crate::realtime::home::Class;
 use crate::realtime::hub::Hub;
+use crate::realtime::presence::Presence;
 use crate::runtime::slab::Key;
 
 /// The door of one core.
@@ -40,6 +42,7 @@ pub struct Door {
     pub(super) hub: Rc<Hub>,
     pub(super) tokens: Rc<RefCell<TokenCache>>,
     pub(super) serial: Serial,
+    pub(super) presence: Rc<Presence>,
     pub(super) usage_reports: Serial,
     /// Tasks of events under way.
     running: Cell<usize>,
@@ -95,9 +98,15 @@ impl Door {
             hub,
             tokens,
             serial: Serial::default(),
+            presence: Rc::default(),
             usage_reports: Serial::default(),
             running: Cell::new(0),
         })
+    }
+
+    /// What connections of this core have reported of sessions and machines.
+    pub fn presence(&self) -> Rc<Presence> {
+        Rc::clone(&self.presence)
     }
 
     /// Whether everything that events have asked for is done.
@@ -124,17 +133,7 @@ impl Door {
     }
 
     fn machine_activity(&self, account: &AccountId, machine: &MachineId, active: bool) {
-        let mut body = Vec::with_capacity(96);
-        body.extend_from_slice(br#"{"type":"machine-activity","id":"#);
-        protocol::json::write_string(&mut body, machine.as_str());
-        let now = crate::model::time::now_ms();
-        body.extend_from_slice(format!(r#","active":{active},"activeAt":{now}}}"#).as_bytes());
-        let body = String::from_utf8(body).expect("written as UTF-8");
-        self.hub.publish(Event::Ephemeral(Ephemeral {
-            account: account.clone(),
-            audience: Audience::UserScoped,
-            body,
-        }));
+        crate::domain::presence::announce_machine(&self.ctx, account, machine, active, crate::model::time::now_ms());
     }
 }
 
@@ -188,6 +187,12 @@ impl Application for Door {
             "message" => self.message(caller, incoming),
             "update-metadata" => self.update_metadata(caller, incoming),
             "update-state" => self.update_state(caller, incoming),
+            "session-alive" => self.session_alive(caller, incoming),
+            "session-end" => self.session_end(caller, incoming),
+            "machine-alive" => self.machine_alive(caller, incoming),
+            "rpc-register" => self.rpc_register(caller, incoming),
+            "rpc-unregister" => self.rpc_unregister(caller, incoming),
+            "rpc-call" => self.rpc_call(caller, incoming),
             "machine-update-metadata" => self.machine_update(caller, incoming, Part::Metadata),
             "machine-update-state" => self.machine_update(caller, incoming, Part::DaemonState),
             "artifact-read" => self.artifact_read(caller, incoming),

@@ -1,0 +1,268 @@
+//! Remote procedure calls between connections of an account (`spec/realtime.md` §9): registration, the way of a call,
+//! its one answer.
+//!
+//! A call travels from the caller's core to the home core of the account whose registrations count, from there to the
+//! core of the registered connection, and its outcome straight back to the caller. Only the core of the registered
+//! connection remembers a call; so every call has one owner that answers, times out and gives up, and a caller that has
+//! gone costs nothing. Parameters and results are raw JSON and pass through as they are.
+//! Never: who may call whom across accounts (`domain::approvals`), the arguments of events (`api::socket`).
+//! Invariants: a method has one holder, the latest; entries of a connection vanish with it; every call that was asked
+//! for an acknowledgement gets one outcome, unless its caller has gone first.
+
+pub mod calls;
+pub mod methods;
+
+use super::home::Place;
+use super::hub::Hub;
+use super::message::Message;
+use crate::model::ids::{AccountId, SocketId};
+use crate::net::frame::Frame;
+use crate::runtime::cores::CoreId;
+use crate::runtime::slab::Key;
+use methods::Full;
+
+/// A connection, wherever it is. What is sent to one that has gone is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    pub place: Place,
+    pub socket: SocketId,
+}
+
+/// What a caller wants.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Whose registrations are looked at.
+    pub account: AccountId,
+    pub method: String,
+    /// Raw JSON; nothing if the caller sent nothing.
+    pub params: Option<String>,
+    pub caller: Peer,
+    /// The acknowledgement that the caller asked for.
+    pub ack: Option<u64>,
+}
+
+/// What became of a call.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The raw JSON of the first argument of the target's acknowledgement, if it had one.
+    Answered(Option<String>),
+    NotAvailable,
+    SameSocket,
+    TimedOut,
+    /// Too many calls are under way already ([`calls::CALLS_MAX`], [`calls::CALLS_PER_TARGET_MAX`]).
+    Busy,
+}
+
+impl Outcome {
+    /// The argument of the caller's acknowledgement.
+    fn acknowledgement(&self) -> String {
+        match self {
+            Self::Answered(Some(result)) => format!(r#"{{"ok":true,"result":{result}}}"#),
+            Self::Answered(None) => r#"{"ok":true}"#.to_string(),
+            Self::NotAvailable => {
+                r#"{"ok":false,"error":"RPC method not available","errorCode":"RPC_METHOD_NOT_AVAILABLE"}"#.to_string()
+            }
+            Self::SameSocket => r#"{"ok":false,"error":"Cannot call RPC on the same socket"}"#.to_string(),
+            Self::TimedOut => r#"{"ok":false,"error":"operation has timed out"}"#.to_string(),
+            Self::Busy => r#"{"ok":false,"error":"Too many calls in flight"}"#.to_string(),
+        }
+    }
+}
+
+/// What cores tell each other about calls.
+#[derive(Debug)]
+pub enum Post {
+    /// To the home core.
+    Register { account: AccountId, method: String, by: Peer },
+    /// To the home core.
+    Unregister { account: AccountId, method: String, by: Peer },
+    /// To the home core.
+    Call(Box<Call>),
+    /// To the core of the registered connection.
+    Ask { holder: Peer, call: Box<Call> },
+    /// To the core of the caller.
+    Answer { caller: Peer, ack: u64, outcome: Outcome },
+    /// To the core of a connection that has registered or unregistered.
+    Tell { to: Peer, event: &'static str, argument: String },
+}
+
+impl Hub {
+    /// Makes a connection of this core the holder of a method; it is told when that is done.
+    pub fn rpc_register(&self, account: &AccountId, method: String, key: Key, socket: SocketId) {
+        let by = self.peer(key, socket);
+        self.rpc_post(self.home_of(account), Post::Register { account: account.clone(), method, by });
+    }
+
+    /// Gives a method up, if it is still this connection's; it is told in either case.
+    pub fn rpc_unregister(&self, account: &AccountId, method: String, key: Key, socket: SocketId) {
+        let by = self.peer(key, socket);
+        self.rpc_post(self.home_of(account), Post::Unregister { account: account.clone(), method, by });
+    }
+
+    pub fn rpc_call(&self, call: Call) {
+        self.rpc_post(self.home_of(&call.account), Post::Call(Box::new(call)));
+    }
+
+    /// A connection of this core as the others name it.
+    pub fn peer(&self, key: Key, socket: SocketId) -> Peer {
+        Peer { place: Place { core: self.core, key }, socket }
+    }
+
+    fn rpc_post(&self, to: CoreId, post: Post) {
+        if to == self.core {
+            self.rpc_receive(post);
+        } else {
+            self.post(to, Message::Rpc(post));
+        }
+    }
+
+    pub(super) fn rpc_receive(&self, post: Post) {
+        match post {
+            Post::Register { account, method, by } => self.register_here(&account, method, by),
+            Post::Unregister { account, method, by } => {
+                if let Some(home) = self.homes.borrow_mut().get_mut(&account) {
+                    home.methods.unregister(&method, by);
+                }
+                self.tell(by, "rpc-unregistered", method_argument(&method));
+            }
+            Post::Call(call) => self.dispatch(call),
+            Post::Ask { holder, call } => self.ask(holder, call),
+            Post::Answer { caller, ack, outcome } => {
+                if self.is_connected(caller.place.key, caller.socket) {
+                    self.acknowledge(caller.place.key, Some(ack), &outcome.acknowledgement());
+                }
+            }
+            Post::Tell { to, event, argument } => {
+                if self.is_connected(to.place.key, to.socket) {
+                    self.emit_event(to.place.key, event, &argument);
+                }
+            }
+        }
+    }
+
+    // ---- on the home core ---------------------------------------------------------------------------------------
+
+    fn register_here(&self, account: &AccountId, method: String, by: Peer) {
+        let registered = match self.homes.borrow_mut().get_mut(account) {
+            Some(home) if home.has(by) => home.methods.register(&method, by),
+            // It has left in the meantime, and its entries with it.
+            _ => return,
+        };
+        match registered {
+            Ok(()) => {
+                self.tell(by, "rpc-registered", method_argument(&method));
+                let waiting = self.calls.borrow_mut().take_waiting(account, &method);
+                for call in waiting {
+                    self.dispatch(call);
+                }
+            }
+            Err(Full) => {
+                log::warn!("a method is not registered: {} is the limit of an account", methods::METHODS_MAX);
+                self.tell(by, "rpc-error", r#"{"type":"register","error":"Too many methods"}"#.to_string());
+            }
+        }
+    }
+
+    fn dispatch(&self, call: Box<Call>) {
+        let holder = self.homes.borrow().get(&call.account).and_then(|home| home.methods.holder(&call.method));
+        match holder {
+            Some(holder) if holder.socket == call.caller.socket => {
+                self.answer(call.caller, call.ack, Outcome::SameSocket)
+            }
+            Some(holder) => self.rpc_post(holder.place.core, Post::Ask { holder, call }),
+            None => {
+                let until = self.turn.now() + self.settings.rpc_grace_ms;
+                let refused = match self.settings.rpc_grace_ms {
+                    0 => Err(call),
+                    _ => self.calls.borrow_mut().wait(call, until),
+                };
+                if let Err(call) = refused {
+                    self.answer(call.caller, call.ack, Outcome::NotAvailable);
+                }
+            }
+        }
+    }
+
+    // ---- on the core of the registered connection ---------------------------------------------------------------
+
+    fn ask(&self, holder: Peer, call: Box<Call>) {
+        let key = holder.place.key;
+        if !self.is_connected(key, holder.socket) {
+            // Its leaving is on the way to the home core or has arrived there, so this cannot go round in circles.
+            return self.rpc_post(self.home_of(&call.account), Post::Call(call));
+        }
+        let asked = self.calls.borrow_mut().ask(key, call.caller, call.ack, self.turn.now());
+        let Ok(id) = asked else {
+            log::warn!("a call is refused: too many are under way");
+            return self.answer(call.caller, call.ack, Outcome::Busy);
+        };
+        let argument = request_argument(&call.method, call.params.as_deref());
+        self.emit(
+            key,
+            Frame::text(|out| {
+                protocol::socketio::packet::encode_event_with_ack(out, Some(id), "rpc-request", &argument);
+            }),
+        );
+    }
+
+    /// A connection of this core has answered an event of ours.
+    pub(super) fn rpc_acknowledged(&self, key: Key, id: u64, argument: Option<&str>) {
+        // What was never asked, or too late, is ignored.
+        let asked = self.calls.borrow_mut().answered(key, id);
+        if let Some(asked) = asked {
+            self.answer(asked.caller, asked.ack, Outcome::Answered(argument.map(str::to_string)));
+        }
+    }
+
+    /// A connection of this core has gone: those who wait for it need not wait any longer.
+    pub(super) fn rpc_holder_gone(&self, key: Key) {
+        let abandoned = self.calls.borrow_mut().gone(key);
+        for asked in abandoned {
+            self.answer(asked.caller, asked.ack, Outcome::TimedOut);
+        }
+    }
+
+    /// Gives up calls whose time is over. Called with every tick of the wheel.
+    pub fn rpc_expire(&self) {
+        let now = self.turn.now();
+        if self.calls.borrow().is_idle() {
+            return;
+        }
+        let (timed_out, unclaimed) = self.calls.borrow_mut().expire(now);
+        for asked in timed_out {
+            self.answer(asked.caller, asked.ack, Outcome::TimedOut);
+        }
+        for call in unclaimed {
+            self.answer(call.caller, call.ack, Outcome::NotAvailable);
+        }
+    }
+
+    fn answer(&self, caller: Peer, ack: Option<u64>, outcome: Outcome) {
+        if let Some(ack) = ack {
+            self.rpc_post(caller.place.core, Post::Answer { caller, ack, outcome });
+        }
+    }
+
+    fn tell(&self, to: Peer, event: &'static str, argument: String) {
+        self.rpc_post(to.place.core, Post::Tell { to, event, argument });
+    }
+}
+
+fn method_argument(method: &str) -> String {
+    request_argument(method, None)
+}
+
+fn request_argument(method: &str, params: Option<&str>) -> String {
+    let mut out = Vec::with_capacity(32 + method.len() + params.map_or(0, str::len));
+    out.extend_from_slice(br#"{"method":"#);
+    protocol::json::write_string(&mut out, method);
+    if let Some(params) = params {
+        out.extend_from_slice(br#","params":"#);
+        out.extend_from_slice(params.as_bytes());
+    }
+    out.push(b'}');
+    String::from_utf8(out).expect("written as UTF-8")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,309 @@
+//! Calls across two cores whose messages are carried by hand, so that every order of events can be produced.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use protocol::engineio::session::{Config, Session, Transport};
+use protocol::engineio::sid::Sid;
+
+use super::super::application::{Admission, Application, Caller, Incoming};
+use super::super::home::Class;
+use super::super::hub::Settings;
+use super::*;
+use crate::net::turn::Turn;
+use crate::runtime::mailbox::{Inbox, mailbox};
+
+/// Calls in the tests are made directly, so events have no meaning here.
+struct Quiet;
+
+impl Application for Quiet {
+    fn admit(&self, _auth: Option<&str>) -> Result<Admission, &'static str> {
+        Err("not asked")
+    }
+
+    fn joined(&self, _caller: &Caller<'_>, _class: &Class) {}
+
+    fn event(&self, _caller: &Caller<'_>, _incoming: &Incoming<'_>) {}
+
+    fn left(&self, _caller: &Caller<'_>, _class: &Class) {}
+}
+
+struct Process {
+    hubs: Vec<Rc<Hub>>,
+    inboxes: Vec<Inbox<Message>>,
+    next_ack: Cell<u64>,
+}
+
+#[derive(Clone)]
+struct Client {
+    hub: Rc<Hub>,
+    key: Key,
+    socket: SocketId,
+    account: AccountId,
+}
+
+impl Process {
+    fn new(rpc_grace_ms: u64) -> Self {
+        let (mailboxes, inboxes): (Vec<_>, Vec<_>) = (0..2).map(|_| mailbox::<Message>().unwrap()).unzip();
+        let mailboxes: Arc<[_]> = mailboxes.into();
+        let settings =
+            Settings { engine: Config::default(), connect_timeout_ms: 20_000, outbox_bytes_max: 1 << 20, rpc_grace_ms };
+        let hub = |core| {
+            let hub = Hub::new(CoreId(core), Turn::new(), settings.clone(), Arc::clone(&mailboxes), Arc::default());
+            hub.set_application(Rc::new(Quiet));
+            hub
+        };
+        Self { hubs: vec![hub(0), hub(1)], inboxes, next_ack: Cell::new(0) }
+    }
+
+    /// An account that is at home on this core.
+    fn account(&self, home: u16) -> AccountId {
+        let of = |n: u32| AccountId::from(format!("account {n}"));
+        (0..).map(of).find(|account| self.hubs[0].home_of(account) == CoreId(home)).unwrap()
+    }
+
+    fn connect(&self, core: usize, account: &AccountId) -> Client {
+        let hub = Rc::clone(&self.hubs[core]);
+        let sid = Sid::new(hub.core.0, crate::crypto::random::bytes());
+        let engine = Session::open(Transport::Polling, hub.turn.now(), &hub.settings.engine);
+        let key = hub.insert(sid, engine, None, false);
+        hub.connect(key, Admission { account: account.clone(), class: Class::User });
+        let socket = hub.sessions.borrow().get(key).unwrap().socket.as_ref().unwrap().id;
+        let client = Client { hub, key, socket, account: account.clone() };
+        assert!(client.output().starts_with("40{"));
+        client
+    }
+
+    /// Carries messages between the cores until none is left.
+    fn settle(&self) {
+        let mut batch = Vec::new();
+        loop {
+            let mut moved = false;
+            for (hub, inbox) in self.hubs.iter().zip(&self.inboxes) {
+                inbox.take(&mut batch);
+                moved |= !batch.is_empty();
+                batch.drain(..).for_each(|message| hub.receive(message));
+            }
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    /// Starts a call; gives the beginning of its acknowledgement.
+    fn call(&self, caller: &Client, method: &str) -> String {
+        let ack = self.next_ack.get();
+        self.next_ack.set(ack + 1);
+        caller.hub.rpc_call(Call {
+            account: caller.account.clone(),
+            method: method.to_string(),
+            params: Some("[1]".to_string()),
+            caller: caller.hub.peer(caller.key, caller.socket),
+            ack: Some(ack),
+        });
+        format!("43{ack}")
+    }
+}
+
+impl Client {
+    fn register(&self, method: &str) {
+        self.hub.rpc_register(&self.account, method.to_string(), self.key, self.socket);
+    }
+
+    fn leave(&self) {
+        self.hub.dismiss(self.key);
+    }
+
+    /// Everything sent to the client since the last call.
+    fn output(&self) -> String {
+        let Some(mut answer) = self.hub.poll_begun(self.key) else { return String::new() };
+        self.hub.settle(self.key);
+        match answer.try_recv() {
+            Ok(Some(payload)) => String::from_utf8(payload).unwrap(),
+            _ => {
+                // Nothing to fetch: the poll must not stay open for the next one.
+                drop(answer);
+                let mut sessions = self.hub.sessions.borrow_mut();
+                let client = sessions.get_mut(self.key).unwrap();
+                client.engine.send(Frame::text(|out| out.extend_from_slice(b"4nothing")));
+                client.engine.flush();
+                drop(sessions);
+                self.hub.pump(self.key);
+                String::new()
+            }
+        }
+    }
+
+    /// The id of the acknowledgement that the client is asked for, after checking the request.
+    fn request(&self, method: &str) -> u64 {
+        let output = self.output();
+        let (id, rest) = output.strip_prefix("42").unwrap().split_once('[').unwrap();
+        assert_eq!(rest, format!(r#""rpc-request",{{"method":"{method}","params":[1]}}]"#));
+        id.parse().unwrap()
+    }
+
+    fn registered(&self, method: &str) {
+        assert_eq!(self.output(), format!(r#"42["rpc-registered",{{"method":"{method}"}}]"#));
+    }
+}
+
+const NOT_AVAILABLE: &str =
+    r#"[{"ok":false,"error":"RPC method not available","errorCode":"RPC_METHOD_NOT_AVAILABLE"}]"#;
+const TIMED_OUT: &str = r#"[{"ok":false,"error":"operation has timed out"}]"#;
+
+#[test]
+fn a_call_goes_round_wherever_caller_home_and_holder_are() {
+    for (home, caller_core, holder_core) in
+        [(0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 1, 1), (1, 0, 0), (1, 0, 1), (1, 1, 0), (1, 1, 1)]
+    {
+        let process = Process::new(0);
+        let account = process.account(home);
+        let caller = process.connect(caller_core, &account);
+        let holder = process.connect(holder_core, &account);
+        holder.register("m");
+        process.settle();
+        holder.registered("m");
+        let ack = process.call(&caller, "m");
+        process.settle();
+        let id = holder.request("m");
+        holder.hub.rpc_acknowledged(holder.key, id, Some(r#"{"x": 1}"#));
+        // A second answer is one too many.
+        holder.hub.rpc_acknowledged(holder.key, id, Some("2"));
+        process.settle();
+        assert_eq!(caller.output(), format!(r#"{ack}[{{"ok":true,"result":{{"x": 1}}}}]"#));
+        assert_eq!(caller.output(), "");
+        assert!(process.hubs.iter().all(|hub| hub.calls.borrow().asked_len() == 0));
+    }
+}
+
+#[test]
+fn whoever_leaves_is_not_waited_for() {
+    for (home, holder_core) in [(0, 0), (0, 1)] {
+        let process = Process::new(0);
+        let account = process.account(home);
+        let caller = process.connect(0, &account);
+        let holder = process.connect(holder_core, &account);
+        holder.register("m");
+        process.settle();
+        holder.registered("m");
+
+        let ack = process.call(&caller, "m");
+        process.settle();
+        let id = holder.request("m");
+        holder.leave();
+        process.settle();
+        assert_eq!(caller.output(), format!("{ack}{TIMED_OUT}"));
+        holder.hub.rpc_acknowledged(holder.key, id, None);
+        let ack = process.call(&caller, "m");
+        process.settle();
+        assert_eq!(caller.output(), format!("{ack}{NOT_AVAILABLE}"));
+    }
+}
+
+#[test]
+fn a_call_that_meets_a_leaving_holder_looks_again() {
+    let process = Process::new(0);
+    let account = process.account(0);
+    let caller = process.connect(0, &account);
+    let (first, second) = (process.connect(1, &account), process.connect(1, &account));
+    first.register("m");
+    process.settle();
+    first.registered("m");
+    // On its way to the holder while the holder leaves and another one takes over.
+    let ack = process.call(&caller, "m");
+    first.leave();
+    second.register("m");
+    process.settle();
+    let output = second.output();
+    let (registered, request) = output.split_once('\x1e').unwrap();
+    assert_eq!(registered, r#"42["rpc-registered",{"method":"m"}]"#);
+    let id = request.strip_prefix("42").unwrap().split_once('[').unwrap().0.parse().unwrap();
+    second.hub.rpc_acknowledged(second.key, id, None);
+    process.settle();
+    assert_eq!(caller.output(), format!(r#"{ack}[{{"ok":true}}]"#));
+}
+
+#[test]
+fn a_caller_that_has_gone_gets_nothing_and_leaves_nothing() {
+    let process = Process::new(0);
+    let account = process.account(1);
+    let (caller, holder) = (process.connect(0, &account), process.connect(1, &account));
+    holder.register("m");
+    process.settle();
+    holder.registered("m");
+    process.call(&caller, "m");
+    caller.leave();
+    process.settle();
+    let id = holder.request("m");
+    holder.hub.rpc_acknowledged(holder.key, id, Some("1"));
+    process.settle();
+    assert_eq!(caller.output(), "");
+    assert_eq!(holder.hub.calls.borrow().asked_len(), 0);
+}
+
+#[test]
+fn tables_are_found_again_after_they_were_empty() {
+    // R-13: caller stays connected while the holder comes and goes.
+    let process = Process::new(0);
+    let account = process.account(0);
+    let caller = process.connect(1, &account);
+    for _ in 0..3 {
+        let holder = process.connect(0, &account);
+        holder.register("m");
+        process.settle();
+        holder.registered("m");
+        process.call(&caller, "m");
+        process.settle();
+        holder.request("m");
+        holder.leave();
+        process.settle();
+        assert!(caller.output().ends_with(TIMED_OUT));
+    }
+}
+
+#[test]
+fn with_a_grace_period_a_call_waits_for_its_method() {
+    let process = Process::new(60_000);
+    let account = process.account(0);
+    let (caller, holder) = (process.connect(1, &account), process.connect(1, &account));
+    let ack = process.call(&caller, "m");
+    process.settle();
+    assert_eq!(caller.output(), "");
+    holder.register("m");
+    process.settle();
+    let output = holder.output();
+    let (registered, request) = output.split_once('\x1e').unwrap();
+    assert_eq!(registered, r#"42["rpc-registered",{"method":"m"}]"#);
+    assert!(request.contains(r#"["rpc-request",{"method":"m","params":[1]}]"#));
+    holder.leave();
+    process.settle();
+    assert_eq!(caller.output(), format!("{ack}{TIMED_OUT}"));
+}
+
+#[test]
+fn nobody_calls_himself() {
+    let process = Process::new(0);
+    let account = process.account(0);
+    let client = process.connect(1, &account);
+    client.register("m");
+    process.settle();
+    client.registered("m");
+    let ack = process.call(&client, "m");
+    process.settle();
+    assert_eq!(client.output(), format!(r#"{ack}[{{"ok":false,"error":"Cannot call RPC on the same socket"}}]"#));
+}
+
+#[test]
+fn arguments_and_acknowledgements() {
+    assert_eq!(request_argument("a\"b", None), r#"{"method":"a\"b"}"#);
+    assert_eq!(request_argument("m", Some("null")), r#"{"method":"m","params":null}"#);
+    assert_eq!(Outcome::Answered(None).acknowledgement(), r#"{"ok":true}"#);
+    let result = r#"{"deep" : [1,null]}"#.to_string();
+    assert_eq!(Outcome::Answered(Some(result)).acknowledgement(), r#"{"ok":true,"result":{"deep" : [1,null]}}"#);
+    for outcome in [Outcome::NotAvailable, Outcome::SameSocket, Outcome::TimedOut, Outcome::Busy] {
+        let text = outcome.acknowledgement();
+        assert!(text.starts_with(r#"{"ok":false,"error":""#), "{text}");
+        assert_eq!(protocol::json::validate(&text, 4), Ok(()));
+    }
+}
