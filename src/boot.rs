@@ -13,6 +13,7 @@ mod part;
 mod service;
 mod settings;
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -56,7 +57,7 @@ pub fn run(config: Config) -> Result<(), Error> {
     let mut metrics_listener = match config.metrics {
         Some(metrics) => {
             let address = SocketAddr::new(metrics.address, metrics.port);
-            Some(listener::bind_alone(address).map_err(|error| Error::ListenMetrics { address, error })?)
+            Some(patiently(|| listener::bind_alone(address)).map_err(|error| Error::ListenMetrics { address, error })?)
         }
         None => None,
     };
@@ -130,9 +131,25 @@ pub fn run(config: Config) -> Result<(), Error> {
 
 /// Opens the first listener of the public port, and makes sure that nobody else has it.
 fn listen(address: SocketAddr) -> Result<std::net::TcpListener, Error> {
-    listener::ensure_free(address)
-        .and_then(|()| listener::bind(address))
+    patiently(|| listener::ensure_free(address).and_then(|()| listener::bind(address)))
         .map_err(|error| Error::Listen { address, error })
+}
+
+/// How long a start waits for its port. The kernel takes back the sockets of a killed process that used io_uring only a
+/// moment after the process is gone, and a supervisor restarts at once.
+const PORT_PATIENCE: Duration = Duration::from_secs(2);
+
+#[allow(clippy::disallowed_methods, reason = "before the cores start")]
+fn patiently<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let began = Instant::now();
+    loop {
+        match bind() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && began.elapsed() < PORT_PATIENCE => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            bound => return bound,
+        }
+    }
 }
 
 fn wait_ready(received: &Receiver<Report>, count: usize) -> Result<(), Error> {

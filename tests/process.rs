@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "support/postgres.rs"]
+mod postgres;
 #[path = "support/server.rs"]
 mod server;
 
@@ -9,6 +11,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
+use postgres::{Fsync, Postgres};
 use server::{Launch, Scratch};
 
 const SHUTDOWN_MAX: Duration = Duration::from_secs(10);
@@ -92,5 +95,47 @@ fn serves_with_either_io_driver() {
         let running =
             Launch::light(scratch.path()).with("HAPPIER_IO_DRIVER", driver).with("HAPPIER_CORES", "1").start();
         assert_eq!(running.get("/health").0, 200, "{driver}");
+    }
+}
+
+#[test]
+fn full_serves_an_empty_database_and_finds_it_again() {
+    let scratch = Scratch::new("process");
+    let postgres = Postgres::start(Fsync::Off);
+    postgres.create_database("happier");
+    let launch = Launch::full(&postgres.url("happier"), scratch.path());
+    for _ in 0..2 {
+        let running = launch.start();
+        assert_eq!(running.get("/health").0, 200);
+        let (status, took, output) = running.terminate();
+        assert_eq!(status.code(), Some(0), "{output}");
+        assert!(took < SHUTDOWN_MAX, "took {took:?}");
+    }
+}
+
+#[test]
+fn replicas_that_start_at_once_agree_on_the_schema() {
+    let scratch = Scratch::new("process");
+    let postgres = Postgres::start(Fsync::Off);
+    postgres.create_database("happier");
+    let launch = Launch::full(&postgres.url("happier"), scratch.path()).with("HAPPIER_CORES", "1");
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| assert_eq!(launch.start().get("/health").0, 200));
+        }
+    });
+}
+
+#[test]
+fn full_needs_a_master_secret_and_a_database() {
+    let scratch = Scratch::new("process");
+    let url = "postgresql://someone:hunter2@127.0.0.1/nowhere";
+    for (name, value) in
+        [("HANDY_MASTER_SECRET", ""), ("DATABASE_URL", ""), ("DATABASE_URL", "mysql://someone:hunter2@host/db")]
+    {
+        let (status, output) = Launch::full(url, scratch.path()).with(name, value).fail();
+        assert_eq!(status.code(), Some(1), "{output}");
+        assert!(output.contains(name), "{output}");
+        assert!(!output.contains("hunter2"), "{output}");
     }
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures the ways in which a core can wait for its sockets, interleaved, and prints a table of medians.
 #
-# Usage: perf/experiments/run.sh [rounds] [seconds]
+# Usage: perf/experiments/run.sh [rounds] [seconds] [way …]      way: "task-ready-plain defer"
 # Server on core 0, generator on core 1. CPU time is the server's, user and system, from the kernel's accounting.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -20,6 +20,7 @@ ways=(
     "task-parked none" "task-parked defer" "task-parked-plain defer" "task-ready defer"
     "task-ready-plain none" "task-ready-plain coop" "task-ready-plain defer" "task-switch defer" "task-epoll"
 )
+(($# > 2)) && ways=("${@:3}")
 cases=(
     "echo 100|echo --connections 100"
     "echo 1,000|echo --connections 1000"
@@ -66,7 +67,7 @@ for round in $(seq "$rounds"); do
         # Memory of connections is only seen in a process that has had none before.
         # shellcheck disable=SC2086
         start $way
-        value=$(measure after_anonymous_bytes_per_connection idle --connections 10000)
+        value=$(measure after_anonymous_bytes_per_connection idle --connections 18000)
         printf '%s\t%s\t%s\n' "$way" "bytes idle" "$value" >>"$out/values"
         stop
     done

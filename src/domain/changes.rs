@@ -157,7 +157,9 @@ static AFTER: Statement = Statement::portable(
 /// The changes after a cursor, oldest first.
 pub async fn since(db: &Db, account: &AccountId, after: i64, limit: i64) -> Result<Since, storage::Error> {
     // The rows first: if some of them have been pruned, the floor that is read afterwards says so (closes D-1).
-    let rows = db.query(&AFTER, vec![account.as_str().into(), after.into(), limit.into()]).await?;
+    // A cursor that the column cannot hold is refused below, as any other that the account has not reached.
+    let bound = after.clamp(0, i64::from(i32::MAX));
+    let rows = db.query(&AFTER, vec![account.as_str().into(), bound.into(), limit.into()]).await?;
     let Some(position) = position(db, account).await? else { return Ok(Since::AccountNotFound) };
     if after > position.cursor || after < position.floor {
         return Ok(Since::CursorGone { current: position.cursor });

@@ -62,16 +62,25 @@ pub(crate) async fn play(conversation: &mut Conversation, options: Options, shar
 }
 
 async fn steps<S: Scenario>(conversation: &mut Conversation, context: &Context) -> Result<(), Failure> {
-    let mut scenario = S::prepare(context).await?;
+    let mut scenario = in_time("preparing", S::prepare(context)).await?;
     conversation.report_prepared();
     conversation.await_connect().await?;
-    scenario.connect(context).await?;
+    in_time("connecting", scenario.connect(context)).await?;
     conversation.report_ready();
     let window = conversation.await_go(context.options.seconds).await?;
     let recorder = Recorder::new(window);
     scenario.run(context, &recorder).await?;
     conversation.report_tally(&recorder.tally.borrow());
     Ok(())
+}
+
+/// A server that does not answer ends the run instead of holding it.
+async fn in_time<T>(what: &str, step: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    const STEP_MAX: Duration = Duration::from_secs(120);
+    match monoio::time::timeout(STEP_MAX, step).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(Failure::new(format!("{what} took longer than {} s", STEP_MAX.as_secs()))),
+    }
 }
 
 impl Context {

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use crate::client::socket::Scope;
 use crate::client::{Account, Failure, Packet, Reader, Sender};
 use crate::scenario::drive::{Line, Operation, drive};
-use crate::scenario::{Context, Scenario, each};
+use crate::scenario::{Context, GRACE, Scenario, each};
 use crate::tally::Recorder;
 
 pub(super) struct Rpc {
@@ -29,7 +29,8 @@ impl Scenario for Rpc {
             let (sources, accounts) = (Rc::clone(&sources), Rc::clone(&accounts));
             async move {
                 let mut target = Reader::connect(&sources, &accounts[number], &Scope::User).await?;
-                register(&mut target).await?;
+                let registered = monoio::time::timeout(GRACE, register(&mut target)).await;
+                registered.map_err(|_| Failure::new("registration was not answered"))??;
                 // When it fails, its callers do: their calls are not answered.
                 monoio::spawn(answer_calls(target));
                 Ok(())

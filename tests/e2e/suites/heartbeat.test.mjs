@@ -10,6 +10,7 @@ const PING_INTERVAL_MS = 300;
 const PING_TIMEOUT_MS = 200;
 const CONNECT_TIMEOUT_MS = 1_000;
 const UPGRADE_TIMEOUT_MS = 700;
+const CLOSE_TIMEOUT_MS = 30_000;
 const LATE_MS = 700; // a busy machine, and a timer wheel that is coarse
 const CLOCKS_MS = 3; // ours starts after the server's
 
@@ -66,11 +67,11 @@ test('websocket: a ping after each interval, counted from the pong', async () =>
 });
 
 test('websocket: no pong, closed after the timeout, whatever else is sent', async () => {
+  const start = performance.now();
   const socket = await openSession(server, token);
   assert.equal(await socket.next(), '2');
-  const ping = performance.now();
   const chatter = setInterval(() => socket.text('42["unknown"]'), 40);
-  const seen = await takes(ping, PING_TIMEOUT_MS, () => untilEnd(socket)).finally(() => clearInterval(chatter));
+  const seen = await takes(start, PING_INTERVAL_MS + PING_TIMEOUT_MS, () => untilEnd(socket)).finally(() => clearInterval(chatter));
   assert.deepEqual(seen, ['close no code', 'ended']);
 });
 
@@ -176,6 +177,18 @@ test('a candidate that never upgrades is closed, the session goes on', async () 
   await polling.post('421["ping"]');
   await polls;
   if (!packets.some((packet) => packet.includes('431[{}]'))) assert.match((await polling.poll()).text, /431\[\{\}\]/);
+});
+
+test('who does not answer a close frame is dropped after half a minute', async () => {
+  const polling = await Polling.open(http, token);
+  const candidate = await openSocket(server, `${WEBSOCKET}&sid=${polling.sid}`);
+  assert.equal(await candidate.next(), 'close no code');
+  const silent = await openSession(server, token);
+  assert.deepEqual([await silent.next(), await silent.next()], ['2', 'close no code']);
+  const closed = performance.now();
+  await takes(closed, CLOSE_TIMEOUT_MS - UPGRADE_TIMEOUT_MS, () => candidate.until(() => candidate.closed, CLOSE_TIMEOUT_MS + LATE_MS));
+  await takes(closed, CLOSE_TIMEOUT_MS, () => silent.until(() => silent.closed, CLOSE_TIMEOUT_MS + LATE_MS));
+  assert.deepEqual([candidate.closed, silent.closed], [true, true]);
 });
 
 test('clients keep their connection over many heartbeats', async () => {
