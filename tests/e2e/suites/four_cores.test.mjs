@@ -161,8 +161,6 @@ test('devices of one account on all cores and both transports hear everything on
     account.device({ transports: ways[n % 3], ...(n % 2 ? { session } : {}) }),
   );
   await Promise.all(devices.map((device) => device.ready()));
-  for (const device of devices) device.updates.length = 0;
-
   let over = false;
   const comeAndGo = inParallel(6, Infinity, async (n) => {
     if (over) return Promise.reject(new Error('over'));
@@ -172,6 +170,10 @@ test('devices of one account on all cores and both transports hear everything on
   }).catch((error) => assert.equal(error.message, 'over'));
   const senders = [account.device({ session }), account.device({ transports: ['polling'] })];
   await Promise.all(senders.map((device) => device.ready()));
+  // From its first update on, the home of the account knows which cursor is next.
+  await senders[0].send(session, 'first');
+  await Promise.all(devices.map((device) => until(() => device.texts.length === 1, 'told of the first')));
+  for (const device of devices) device.updates.length = 0;
   const texts = Array.from({ length: 120 }, (_, n) => `text ${n}`);
   for (const [n, text] of texts.entries()) {
     const sent = senders[n % 2].send(session, text);
