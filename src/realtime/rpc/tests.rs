@@ -17,7 +17,7 @@ use crate::runtime::mailbox::{Inbox, mailbox};
 /// Calls in the tests are made directly, so events have no meaning here.
 #[derive(Default)]
 struct Quiet {
-    reconsidered: RefCell<Vec<Box<Call>>>,
+    reconsidered: RefCell<Vec<Call>>,
 }
 
 impl Application for Quiet {
@@ -30,7 +30,7 @@ impl Application for Quiet {
     fn event(&self, _caller: &Caller<'_>, _incoming: &Incoming<'_>) {}
 
     fn reconsider(&self, call: Box<Call>) {
-        self.reconsidered.borrow_mut().push(call);
+        self.reconsidered.borrow_mut().push(*call);
     }
 
     fn left(&self, _caller: &Caller<'_>, _class: &Class) {}
@@ -309,7 +309,7 @@ fn a_right_that_a_waiting_call_had_is_looked_at_again() {
         holder.registered("s:permission");
         let call = process.applications[0].reconsidered.borrow_mut().pop().expect("asked again on the home core");
         if still {
-            process.hubs[0].rpc_call(*call);
+            process.hubs[0].rpc_call(call);
             process.settle();
             holder.request("s:permission");
         } else {
