@@ -51,6 +51,14 @@ pub struct Limits {
     pub rates: Option<Arc<RateLimits>>,
 }
 
+/// What an installation may offer beside the API.
+#[derive(Default)]
+pub struct Extras {
+    pub ui: Option<Ui>,
+    /// Whether clients may write to the debugging log.
+    pub debug_log: bool,
+}
+
 /// What to do with a request of which only the head is known.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Admission {
@@ -68,10 +76,10 @@ pub struct Api {
 }
 
 impl Api {
-    pub fn new(ctx: Rc<Context>, tokens: Rc<RefCell<TokenCache>>, limits: Limits, ui: Option<Ui>) -> Rc<Self> {
+    pub fn new(ctx: Rc<Context>, tokens: Rc<RefCell<TokenCache>>, limits: Limits, extras: Extras) -> Rc<Self> {
         let guard = Guard::new(Rc::clone(&ctx.tokens), tokens);
-        let ui = ui.map(Rc::new);
-        let router = routes::router(ctx.files.is_some(), ui.as_ref());
+        let ui = extras.ui.map(Rc::new);
+        let router = routes::router(ctx.files.is_some(), extras.debug_log, ui.as_ref());
         Rc::new(Self { ctx, guard, router, limits, ui })
     }
 

@@ -103,11 +103,14 @@ fn take<I: FromRequest>(request: &Request) -> Result<I, Error> {
 }
 
 /// The table as a tree, with the routes of the web UI if there is one.
-pub fn router(has_files: bool, ui: Option<&Rc<Ui>>) -> Router<Endpoint> {
+pub fn router(has_files: bool, has_debug_log: bool, ui: Option<&Rc<Ui>>) -> Router<Endpoint> {
     let mut routes = table();
     if has_files {
         // Where files are kept elsewhere this is an unknown route like any other.
         routes.push(open(Method::Get, FILES, rest::files::read));
+    }
+    if has_debug_log {
+        routes.push(open(Method::Post, DEBUG_LOG, rest::debug_log::append));
     }
     if let Some(ui) = ui {
         // A UI at the root has a `/` of its own.
@@ -123,10 +126,11 @@ pub fn router(has_files: bool, ui: Option<&Rc<Ui>>) -> Router<Endpoint> {
 
 /// All templates of the API, so that nothing else takes their place.
 pub fn templates() -> impl Iterator<Item = &'static str> {
-    table().into_iter().map(|route| route.template).chain([FILES])
+    table().into_iter().map(|route| route.template).chain([FILES, DEBUG_LOG])
 }
 
 const FILES: &str = "/files/*";
+const DEBUG_LOG: &str = "/logs-combined-from-cli-and-mobile-for-simple-ai-debugging";
 
 fn table() -> Vec<Route> {
     use Method::{Delete, Get, Patch, Post, Put};

@@ -123,7 +123,12 @@ impl Core {
             settings: part.settings,
             files: part.files.map(|directory| Files::new(directory, file_post)),
         });
-        let api = Api::new(Rc::clone(&ctx), Rc::clone(&tokens), part.limits, ui);
+        let api = Api::new(
+            Rc::clone(&ctx),
+            Rc::clone(&tokens),
+            part.limits,
+            api::Extras { ui, debug_log: config.log.debug_file },
+        );
         let door = Door::new(Rc::clone(&ctx), Rc::clone(&hub), tokens);
         hub.set_application(Rc::clone(&door) as _);
 

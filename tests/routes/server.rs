@@ -10,7 +10,7 @@ use ed25519_dalek::{Signer, SigningKey};
 use happier_server::api::limits::RateLimits;
 use happier_server::api::response::Response;
 use happier_server::api::ui::Ui;
-use happier_server::api::{Api, Limits};
+use happier_server::api::{Api, Extras, Limits};
 use happier_server::crypto::random;
 use happier_server::crypto::seal::ColumnKeys;
 use happier_server::crypto::token::{TokenCache, Tokens};
@@ -104,7 +104,12 @@ impl Server {
         });
         let rates = Some(Arc::new(RateLimits::new(Vec::new())));
         let limits = Limits { body_bytes_max: 104_857_600, rates };
-        let api = Api::new(Rc::clone(&ctx), Rc::new(RefCell::new(TokenCache::default())), limits, ui);
+        let api = Api::new(
+            Rc::clone(&ctx),
+            Rc::new(RefCell::new(TokenCache::default())),
+            limits,
+            Extras { ui, debug_log: true },
+        );
         Self { ctx, api, events, peer: Cell::new(IpAddr::V4(Ipv4Addr::LOCALHOST)) }
     }
 

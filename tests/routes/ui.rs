@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use happier_server::api::ui::{Mount, Ui};
 use happier_server::runtime::post;
@@ -175,7 +175,8 @@ async fn index_changes(server: &Server, root: &Path) {
     fs::write(&index, "<html>two</html>").unwrap();
     let file = fs::File::options().write(true).open(&index).unwrap();
     // Of the same length: only the time tells.
-    file.set_modified(SystemTime::now() + Duration::from_secs(10)).unwrap();
+    let written = file.metadata().unwrap().modified().unwrap();
+    file.set_modified(written + Duration::from_secs(10)).unwrap();
     assert_eq!(get(server, "/").await.body, json!(format!("<html>two</html>{BANNER}")));
     fs::remove_file(&index).unwrap();
     let missing = get(server, "/").await;
