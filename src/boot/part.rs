@@ -110,13 +110,14 @@ impl Core {
         let file_post = Arc::clone(&post);
         let ui = part.ui.map(|(directory, mount)| Ui { files: StaticFiles::new(directory, Arc::clone(&post)), mount });
         let db = part.database.on_core(core.index(), mailboxes.len(), post)?;
+        db.count_in(&own_metrics);
         let turn = Turn::new();
         own_metrics.set_io_driver(part.driver.name());
         let settings = settings::hub(&config);
         let hub = Hub::new(core, Rc::clone(&turn), settings, Arc::clone(&mailboxes), Arc::clone(&own_metrics));
         let tokens = Rc::new(RefCell::new(TokenCache::default()));
         let ctx = Rc::new(Context {
-            db,
+            db: db.clone(),
             events: Rc::clone(&hub) as _,
             tokens: Rc::new(part.tokens),
             metrics: Arc::clone(&own_metrics),
@@ -163,6 +164,7 @@ impl Core {
                 let ticked = || {
                     hub.release_overdue();
                     hub.rpc_expire();
+                    db.count_connections();
                     own_metrics.gauge_set(Gauge::Connections, turn.connections.get());
                     own_metrics.gauge_set(Gauge::OutboxBytes, turn.outbox_bytes.get().try_into().unwrap_or(i64::MAX));
                 };
