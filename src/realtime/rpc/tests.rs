@@ -50,7 +50,7 @@ impl Process {
         let settings =
             Settings { engine: Config::default(), connect_timeout_ms: 20_000, outbox_bytes_max: 1 << 20, rpc_grace_ms };
         let hub = |core| {
-            let hub = Hub::new(CoreId(core), Turn::new(), settings.clone(), Arc::clone(&mailboxes), Arc::default());
+            let hub = Hub::new(CoreId(core), Turn::new(), settings.clone(), Arc::clone(&mailboxes), Arc::default()).unwrap();
             hub.set_application(Rc::new(Quiet));
             hub
         };
