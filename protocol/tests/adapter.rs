@@ -85,8 +85,10 @@ fn recorded_entries_decode_to_their_meaning_and_encode_to_their_text() {
         assert_eq!(entry.kind.number(), decoded["type"].to_string(), "{scenario}");
         let message = entry.message().unwrap_or_else(|error| panic!("{scenario}: {error}"));
         check_meaning(scenario, &message, &decoded["data"]);
-        let written: Vec<String> =
-            entry::fields(&entry.uid, &message).into_iter().flat_map(|(name, value)| [name.to_string(), value]).collect();
+        let written: Vec<String> = entry::fields(&entry.uid, &message)
+            .into_iter()
+            .flat_map(|(name, value)| [name.to_string(), value])
+            .collect();
         assert_eq!(&written, fields, "{scenario}");
         match (entry.address(), &message) {
             (Some(address), Message::Broadcast { request, opts, .. }) => {
@@ -186,7 +188,10 @@ fn what_is_malformed_is_skipped() {
         (Kind::Broadcast, r#"{"packet":{"type":2,"data":[]}}"#),
         (Kind::Broadcast, r#"{"opts":{"rooms":[],"except":[],"flags":{}}}"#),
         (Kind::Broadcast, r#"{"packet":{"type":2,"data":{}},"opts":{"rooms":[],"except":[],"flags":{}}}"#),
-        (Kind::Broadcast, r#"{"packet":{"type":2,"data":[]},"requestId":7,"opts":{"rooms":[],"except":[],"flags":{}}}"#),
+        (
+            Kind::Broadcast,
+            r#"{"packet":{"type":2,"data":[]},"requestId":7,"opts":{"rooms":[],"except":[],"flags":{}}}"#,
+        ),
         (Kind::Broadcast, r#"{"packet":{"type":2,"data":[]},"opts":{"rooms":[1],"except":[],"flags":{}}}"#),
         (Kind::Broadcast, "gA=="),
         (Kind::Broadcast, "wQ=="),
@@ -235,7 +240,8 @@ fn texts_that_look_like_members_do_not_change_the_address() {
 
 #[test]
 fn lengths_that_lie_cost_nothing() {
-    for bytes in [&[0xdd, 0xff, 0xff, 0xff, 0xff][..], &[0xdf, 0xff, 0xff, 0xff, 0xff], &[0xc6, 0xff, 0xff, 0xff, 0xff]] {
+    for bytes in [&[0xdd, 0xff, 0xff, 0xff, 0xff][..], &[0xdf, 0xff, 0xff, 0xff, 0xff], &[0xc6, 0xff, 0xff, 0xff, 0xff]]
+    {
         assert_eq!(msgpack::decode(bytes), Err(msgpack::Error::End));
     }
     let deep = vec![0x91; 10_000];
@@ -318,16 +324,18 @@ fn opts() -> impl Strategy<Value = Opts<'static>> {
 
 fn any_message() -> impl Strategy<Value = Message<'static>> {
     let id = || any::<u64>().prop_map(RequestId::from_random);
-    let list = || {
-        prop::collection::vec(value(), 0..4).prop_map(|items| List::new(payload(Value::Array(items))).unwrap())
-    };
+    let list =
+        || prop::collection::vec(value(), 0..4).prop_map(|items| List::new(payload(Value::Array(items))).unwrap());
     let rooms = || prop::collection::vec(text().prop_map(Cow::Owned), 0..4);
     prop_oneof![
         Just(Message::InitialHeartbeat),
         Just(Message::Heartbeat),
         Just(Message::AdapterClose),
-        (list(), prop::option::of(id()), opts())
-            .prop_map(|(packet, request, opts)| Message::Broadcast { packet, request, opts }),
+        (list(), prop::option::of(id()), opts()).prop_map(|(packet, request, opts)| Message::Broadcast {
+            packet,
+            request,
+            opts
+        }),
         (opts(), rooms()).prop_map(|(opts, rooms)| Message::SocketsJoin { opts, rooms }),
         (opts(), rooms()).prop_map(|(opts, rooms)| Message::SocketsLeave { opts, rooms }),
         (opts(), any::<bool>()).prop_map(|(opts, close)| Message::DisconnectSockets { opts, close }),

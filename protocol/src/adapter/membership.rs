@@ -115,7 +115,8 @@ impl Membership {
     /// Forgets servers that have been silent for too long, and names them.
     pub fn handle_timeout(&mut self, now: Millis) -> Vec<Uid> {
         let silent = |last: Millis| now.saturating_sub(last) > SILENCE_MS;
-        let gone: Vec<Uid> = self.members.iter().filter(|(_, last)| silent(**last)).map(|(uid, _)| uid.clone()).collect();
+        let gone: Vec<Uid> =
+            self.members.iter().filter(|(_, last)| silent(**last)).map(|(uid, _)| uid.clone()).collect();
         for uid in &gone {
             self.members.remove(uid);
         }

@@ -557,10 +557,9 @@ fn of_members<'a>(kind: Kind, data: &Node<'a>) -> Option<Message<'a>> {
         Kind::BroadcastClientCount => {
             Message::BroadcastClientCount { request: request()?, count: data.member("clientCount")?.unsigned()? }
         }
-        Kind::BroadcastAck => Message::BroadcastAck {
-            request: request()?,
-            packet: data.member("packet").map(|packet| packet.payload()),
-        },
+        Kind::BroadcastAck => {
+            Message::BroadcastAck { request: request()?, packet: data.member("packet").map(|packet| packet.payload()) }
+        }
     })
 }
 
@@ -583,9 +582,10 @@ impl<'a> Node<'a> {
     fn member(&self, name: &str) -> Option<Self> {
         match self {
             // As in JavaScript, the last of several members of one name counts.
-            Self::Json(raw) => {
-                json::members(raw).filter(|(key, _)| json::literal_is(key, name)).last().map(|(_, value)| Self::Json(value))
-            }
+            Self::Json(raw) => json::members(raw)
+                .filter(|(key, _)| json::literal_is(key, name))
+                .last()
+                .map(|(_, value)| Self::Json(value)),
             Self::Packed(value) => value.member(name).cloned().map(Self::Packed),
         }
     }
