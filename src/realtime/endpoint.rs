@@ -229,7 +229,10 @@ impl Hub {
                 return Outcome::Raw(response);
             }
         }
-        Outcome::Upgrade { response, attach: Box::new(move |descriptor, unread| self.attach(target, descriptor, unread)) }
+        Outcome::Upgrade {
+            response,
+            attach: Box::new(move |descriptor, unread| self.attach(target, descriptor, unread)),
+        }
     }
 
     /// A connection has become a websocket. `unread` followed the handshake.

@@ -84,7 +84,10 @@ impl<T> Wheel<T> {
             index
         } else {
             self.entries.push(entry);
-            u32::try_from(self.entries.len() - 1).ok().filter(|index| *index < NONE).expect("memory runs out long before")
+            u32::try_from(self.entries.len() - 1)
+                .ok()
+                .filter(|index| *index < NONE)
+                .expect("memory runs out long before")
         };
         self.slots[slot as usize] = index;
         if let Some(next) = self.entries.get_mut(next as usize) {
