@@ -67,28 +67,36 @@ export class Account {
   }
 }
 
-/** One socket.io connection and the updates it got, in order. */
+/** One socket.io connection and what it got, in order. */
 export class Device {
-  /** Options: `transports`, `session` (session-scoped), `reconnection`, `token`. */
-  constructor(account, { transports = ['websocket'], session = null, reconnection = false, token = account.token } = {}) {
+  /** Options: `transports`, `session` or `machine` (the connection is scoped to it), `reconnection`, `token`, `server` (a replica), `client` (options of socket.io-client). */
+  constructor(account, { transports = ['websocket'], session = null, machine = null, reconnection = false, token = account.token, server = account.server, client = {} } = {}) {
     this.updates = [];
+    this.ephemerals = [];
     this.errors = [];
     this.disconnects = [];
     this.connects = 0;
-    this.socket = io(account.server.url, {
+    const scope = session ? { clientType: 'session-scoped', sessionId: session } : machine ? { clientType: 'machine-scoped', machineId: machine } : {};
+    this.socket = io(server.url, {
       path: '/v1/updates',
-      auth: { token, ...(session ? { clientType: 'session-scoped', sessionId: session } : {}) },
+      auth: { token, ...scope },
       transports,
       forceNew: true,
       reconnection,
       reconnectionDelay: 50,
       reconnectionDelayMax: 200,
+      ...client,
     });
     this.socket.on('connect', () => this.connects++);
     this.socket.on('disconnect', (reason) => this.disconnects.push(reason));
     this.socket.on('update', (update) => this.updates.push(update));
+    this.socket.on('ephemeral', (ephemeral) => this.ephemerals.push(ephemeral));
     this.socket.on('error', (error) => this.errors.push(error));
     open.add(this);
+  }
+
+  get id() {
+    return this.socket.id;
   }
 
   get transport() {
@@ -113,6 +121,33 @@ export class Device {
 
   send(session, text, localId, timeoutMs) {
     return this.ask('message', { sid: session, message: text, ...(localId === undefined ? {} : { localId }) }, timeoutMs);
+  }
+
+  /** Holds a method from when this resolves on; `answer(params)` gives what a call is answered, `undefined` for nothing. */
+  async register(method, answer) {
+    this.methods ??= this.answerCalls();
+    this.methods.set(method, answer);
+    const registered = new Promise((resolve) => {
+      const heard = (what) => what.method === method && (this.socket.off('rpc-registered', heard), resolve());
+      this.socket.on('rpc-registered', heard);
+    });
+    this.socket.emit('rpc-register', { method });
+    await registered;
+  }
+
+  answerCalls() {
+    const methods = new Map();
+    this.socket.on('rpc-request', async ({ method, params }, ack) => {
+      const result = await methods.get(method)(params);
+      if (result === undefined) ack();
+      else ack(result);
+    });
+    return methods;
+  }
+
+  /** The ack of an `rpc-call`. */
+  call(method, params, timeoutMs = 40_000) {
+    return this.ask('rpc-call', { method, ...(params === undefined ? {} : { params }) }, timeoutMs);
   }
 
   /** The ciphertexts of the new messages it was told about, in the order of their arrival. */
