@@ -1,5 +1,5 @@
 // What a client does: key login, requests, and devices that listen.
-import { generateKeyPairSync, randomBytes, sign } from 'node:crypto';
+import { generateKeyPairSync, randomBytes, randomUUID, sign } from 'node:crypto';
 import { io } from 'socket.io-client';
 import { until } from './wait.mjs';
 
@@ -51,6 +51,28 @@ export class Account {
     return (await this.ask('POST', '/v1/sessions', { tag, metadata: 'metadata' })).session.id;
   }
 
+  /** Its id, as others name it. */
+  async id() {
+    this.known ??= (await this.ask('GET', '/v1/account/profile')).id;
+    return this.known;
+  }
+
+  async machine(id = randomUUID()) {
+    await this.ask('POST', '/v1/machines', { id, metadata: 'metadata' });
+    return id;
+  }
+
+  /** Shares a session with a friend; gives the path of the share. */
+  async share(session, friend, accessLevel, more = {}) {
+    for (const [one, other] of [[this, friend], [friend, this]]) {
+      await one.ask('POST', '/v1/friends/add', { uid: await other.id() });
+    }
+    const encryptedDataKey = Buffer.concat([Buffer.alloc(1), randomBytes(72)]).toString('base64');
+    const path = `/v1/sessions/${session}/shares`;
+    const { share } = await this.ask('POST', path, { userId: await friend.id(), accessLevel, encryptedDataKey, ...more });
+    return `${path}/${share.id}`;
+  }
+
   /** Every stored message of a session, oldest first, page by page. */
   async messages(session) {
     const all = [];
@@ -69,23 +91,30 @@ export class Account {
 
 /** One socket.io connection and what it got, in order. */
 export class Device {
-  /** Options: `transports`, `session` or `machine` (the connection is scoped to it), `reconnection`, `token`, `server` (a replica), `client` (options of socket.io-client). */
-  constructor(account, { transports = ['websocket'], session = null, machine = null, reconnection = false, token = account.token, server = account.server, client = {} } = {}) {
+  /**
+   * Options: `transports`, `session` or `machine` (what the connection is scoped to), `reconnection`, `token`, `server` (a
+   * replica), `client` (more options of socket.io-client).
+   */
+  constructor(account, options = {}) {
+    const { transports = ['websocket'], session = null, machine = null, reconnection = false, token = account.token, server = account.server } = options;
     this.updates = [];
     this.ephemerals = [];
     this.errors = [];
     this.disconnects = [];
     this.connects = 0;
-    const scope = session ? { clientType: 'session-scoped', sessionId: session } : machine ? { clientType: 'machine-scoped', machineId: machine } : {};
     this.socket = io(server.url, {
       path: '/v1/updates',
-      auth: { token, ...scope },
+      auth: {
+        token,
+        ...(session ? { clientType: 'session-scoped', sessionId: session } : {}),
+        ...(machine ? { clientType: 'machine-scoped', machineId: machine } : {}),
+      },
       transports,
       forceNew: true,
       reconnection,
       reconnectionDelay: 50,
       reconnectionDelayMax: 200,
-      ...client,
+      ...options.client,
     });
     this.socket.on('connect', () => this.connects++);
     this.socket.on('disconnect', (reason) => this.disconnects.push(reason));
