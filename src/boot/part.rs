@@ -13,6 +13,7 @@ use super::database::Database;
 use super::error::Error;
 use super::service::{Metrics, Public};
 use super::settings;
+use crate::api::ui::{Mount, Ui};
 use crate::api::{self, Api, socket::Door};
 use crate::config::{Config, role::Role};
 use crate::crypto::token::{TokenCache, Tokens};
@@ -30,6 +31,7 @@ use crate::runtime::mailbox::{Inbox, Mailbox};
 use crate::runtime::post::{CorePost, Job};
 use crate::runtime::race::race;
 use crate::storage::objects::local::{Directory, Files};
+use crate::storage::static_files::{StaticDirectory, StaticFiles};
 use crate::worker::{self, presence_flush::PresenceFlush};
 
 /// Everything a core is given; made on the main thread.
@@ -42,6 +44,7 @@ pub(super) struct Part {
     pub tokens: Tokens,
     pub database: Database,
     pub files: Option<Arc<Directory>>,
+    pub ui: Option<(Arc<StaticDirectory>, Mount)>,
     pub listener: std::net::TcpListener,
     /// The metrics server runs on one core.
     pub metrics_listener: Option<std::net::TcpListener>,
@@ -105,6 +108,7 @@ impl Core {
         let own_metrics = Arc::clone(&metrics[core.index()]);
         let post: Arc<dyn CorePost> = Arc::new(Posting(Arc::clone(&mailboxes[core.index()])));
         let file_post = Arc::clone(&post);
+        let ui = part.ui.map(|(directory, mount)| Ui { files: StaticFiles::new(directory, Arc::clone(&post)), mount });
         let db = part.database.on_core(core.index(), mailboxes.len(), post)?;
         let turn = Turn::new();
         own_metrics.set_io_driver(part.driver.name());
@@ -119,7 +123,12 @@ impl Core {
             settings: part.settings,
             files: part.files.map(|directory| Files::new(directory, file_post)),
         });
-        let api = Api::new(Rc::clone(&ctx), Rc::clone(&tokens), part.limits);
+        let api = Api::new(
+            Rc::clone(&ctx),
+            Rc::clone(&tokens),
+            part.limits,
+            api::Extras { ui, debug_log: config.log.debug_file },
+        );
         let door = Door::new(Rc::clone(&ctx), Rc::clone(&hub), tokens);
         hub.set_application(Rc::clone(&door) as _);
 

@@ -18,7 +18,7 @@ use protocol::http::head::{HeadParser, RequestHead};
 use protocol::http::{Error as HeadError, Expectation, Framing, Limits, Method};
 
 use super::fd::{self, Received};
-use super::service::{Admission, Incoming, Liveness, Outcome, Response, Service};
+use super::service::{Admission, Incoming, Liveness, Outcome, Response, Rest, Service};
 use super::turn::Turn;
 use crate::runtime::race::{Either, race};
 use crate::runtime::timer::{Millis, Sleep};
@@ -95,6 +95,7 @@ impl<S: Service + 'static> Connection<S> {
                     status: 503,
                     fields: vec![("Content-Type", Cow::Borrowed("application/json; charset=utf-8"))],
                     body: body.to_vec(),
+                    rest: None,
                     close: true,
                 };
                 return self.respond(&head, response, false).await.map(|_| ());
@@ -111,7 +112,7 @@ impl<S: Service + 'static> Connection<S> {
     /// Reads one request and answers it. Returns whether the connection goes on.
     async fn request(&mut self, head: RequestHead, head_bytes: usize, keep: bool) -> io::Result<bool> {
         if head.expectation() == Expectation::Unsupported {
-            let response = Response { status: 417, fields: Vec::new(), body: Vec::new(), close: true };
+            let response = Response { status: 417, fields: Vec::new(), body: Vec::new(), rest: None, close: true };
             return self.respond(&head, response, false).await;
         }
         let (bytes_max, ticket, cancel) = match self.http.service.admit(&head) {
@@ -265,7 +266,7 @@ impl<S: Service + 'static> Connection<S> {
         let head = ResponseHead {
             status: response.status,
             date: Some(&date),
-            content_length: Some(response.body.len() as u64),
+            content_length: Some(response.body.len() as u64 + response.rest.as_ref().map_or(0, |rest| rest.length())),
             connection: if keep { encode::Connection::KeepAlive } else { encode::Connection::Close },
         };
         encode::response_head(&mut bytes, &head, response.fields.iter().map(|(name, value)| (*name, value.as_ref())));
@@ -273,10 +274,28 @@ impl<S: Service + 'static> Connection<S> {
             bytes.extend_from_slice(&response.body);
         }
         fd::send_all(&self.stream, &bytes).await?;
+        if let Some(rest) = response.rest.filter(|_| !shape.head_only)
+            && !self.write_rest(rest.as_ref()).await?
+        {
+            return Ok(false);
+        }
         if !keep {
             self.linger().await;
         }
         Ok(keep)
+    }
+
+    /// Sends the rest of a long body. Returns whether all of it could be had.
+    async fn write_rest(&mut self, rest: &dyn Rest) -> io::Result<bool> {
+        let mut left = rest.length();
+        while left > 0 {
+            let Some(piece) = rest.next().await.filter(|piece| !piece.is_empty()) else { return Ok(false) };
+            // A file that has grown meanwhile is sent as long as it was announced.
+            let length = usize::try_from(left).map_or(piece.len(), |left| left.min(piece.len()));
+            fd::send_all(&self.stream, &piece[..length]).await?;
+            left -= length as u64;
+        }
+        Ok(true)
     }
 
     async fn refuse_head(&mut self, error: HeadError) -> io::Result<()> {

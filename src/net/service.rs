@@ -19,8 +19,20 @@ pub struct Response {
     pub status: u16,
     pub fields: Vec<(&'static str, Cow<'static, str>)>,
     pub body: Vec<u8>,
+    /// What follows `body`, if the whole is too long to be held in memory.
+    pub rest: Option<Rc<dyn Rest>>,
     /// Close the connection after this answer.
     pub close: bool,
+}
+
+/// The rest of a long body, fetched piece by piece while it is sent.
+pub trait Rest {
+    /// How many bytes there are in all.
+    fn length(&self) -> u64;
+
+    /// The next bytes. Nothing, or `None`, before `length` bytes have come is a failure: the connection is dropped, so
+    /// that the client sees that its answer is incomplete.
+    fn next(&self) -> Pin<Box<dyn Future<Output = Option<Vec<u8>>> + '_>>;
 }
 
 /// What to do with a request of which only the head is known.

@@ -56,7 +56,7 @@ fn respond(status: u16, content_type: Option<&'static str>, body: Vec<u8>) -> Re
     if let Some(content_type) = content_type {
         fields.insert(0, ("Content-Type", Cow::Borrowed(content_type)));
     }
-    Response { status, fields, body, close: false }
+    Response { status, fields, body, rest: None, close: false }
 }
 
 fn refusal(refusal: Refusal) -> Response {

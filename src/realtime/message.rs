@@ -8,8 +8,8 @@ use protocol::websocket::message::Decoder;
 
 use super::event::Event;
 use super::home::{Member, Place};
-use super::rpc;
-use crate::model::ids::AccountId;
+use super::rpc::{self, Peer};
+use crate::model::ids::{AccountId, SocketId};
 use crate::runtime::cores::CoreId;
 use crate::runtime::slab::Key;
 
@@ -32,7 +32,7 @@ pub enum Message {
     Deliver(Vec<Delivery>),
     /// To a home core: pass this on behind the updates that were published before it.
     Relay {
-        to: Place,
+        to: Peer,
         frame: Vec<u8>,
     },
     /// From a home core that has missed messages: its members have to come again.
@@ -62,10 +62,11 @@ pub enum Stop {
     Leave,
 }
 
-/// One frame and who gets it.
+/// One frame and who gets it. A session may be somebody else's connection by the time of the delivery, so its socket is
+/// named, too.
 pub struct Delivery {
     pub frame: Vec<u8>,
-    pub to: Vec<Key>,
+    pub to: Vec<(Key, SocketId)>,
 }
 
 /// A websocket session on its way to another core, right after its CONNECT packet has named the account.

@@ -16,6 +16,7 @@ pub mod postgres;
 mod reply;
 pub mod sqlite;
 pub mod statement;
+pub mod static_files;
 pub mod value;
 
 pub use db::{Db, Kind, Tx};

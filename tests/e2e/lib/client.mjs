@@ -1,5 +1,5 @@
 // What a client does: key login, requests, and devices that listen.
-import { generateKeyPairSync, randomBytes, sign } from 'node:crypto';
+import { generateKeyPairSync, randomBytes, randomUUID, sign } from 'node:crypto';
 import { io } from 'socket.io-client';
 import { until } from './wait.mjs';
 
@@ -51,6 +51,28 @@ export class Account {
     return (await this.ask('POST', '/v1/sessions', { tag, metadata: 'metadata' })).session.id;
   }
 
+  /** Its id, as others name it. */
+  async id() {
+    this.known ??= (await this.ask('GET', '/v1/account/profile')).id;
+    return this.known;
+  }
+
+  async machine(id = randomUUID()) {
+    await this.ask('POST', '/v1/machines', { id, metadata: 'metadata' });
+    return id;
+  }
+
+  /** Shares a session with a friend; gives the path of the share. */
+  async share(session, friend, accessLevel, more = {}) {
+    for (const [one, other] of [[this, friend], [friend, this]]) {
+      await one.ask('POST', '/v1/friends/add', { uid: await other.id() });
+    }
+    const encryptedDataKey = Buffer.concat([Buffer.alloc(1), randomBytes(72)]).toString('base64');
+    const path = `/v1/sessions/${session}/shares`;
+    const { share } = await this.ask('POST', path, { userId: await friend.id(), accessLevel, encryptedDataKey, ...more });
+    return `${path}/${share.id}`;
+  }
+
   /** Every stored message of a session, oldest first, page by page. */
   async messages(session) {
     const all = [];
@@ -69,15 +91,21 @@ export class Account {
 
 /** One socket.io connection and the updates it got, in order. */
 export class Device {
-  /** Options: `transports`, `session` (session-scoped), `reconnection`, `token`. */
-  constructor(account, { transports = ['websocket'], session = null, reconnection = false, token = account.token } = {}) {
+  /** Options: `transports`, `session` (session-scoped), `machine` (machine-scoped), `reconnection`, `token`. */
+  constructor(account, options = {}) {
+    const { transports = ['websocket'], session = null, machine = null, reconnection = false, token = account.token } = options;
     this.updates = [];
+    this.ephemerals = [];
     this.errors = [];
     this.disconnects = [];
     this.connects = 0;
     this.socket = io(account.server.url, {
       path: '/v1/updates',
-      auth: { token, ...(session ? { clientType: 'session-scoped', sessionId: session } : {}) },
+      auth: {
+        token,
+        ...(session ? { clientType: 'session-scoped', sessionId: session } : {}),
+        ...(machine ? { clientType: 'machine-scoped', machineId: machine } : {}),
+      },
       transports,
       forceNew: true,
       reconnection,
@@ -87,6 +115,7 @@ export class Device {
     this.socket.on('connect', () => this.connects++);
     this.socket.on('disconnect', (reason) => this.disconnects.push(reason));
     this.socket.on('update', (update) => this.updates.push(update));
+    this.socket.on('ephemeral', (ephemeral) => this.ephemerals.push(ephemeral));
     this.socket.on('error', (error) => this.errors.push(error));
     open.add(this);
   }
