@@ -113,7 +113,8 @@ impl Core {
         let turn = Turn::new();
         own_metrics.set_io_driver(part.driver.name());
         let settings = settings::hub(&config);
-        let hub = Hub::new(core, Rc::clone(&turn), settings, Arc::clone(&mailboxes), Arc::clone(&own_metrics));
+        let hub = Hub::new(core, Rc::clone(&turn), settings, Arc::clone(&mailboxes), Arc::clone(&own_metrics))
+            .map_err(Error::Cores)?;
         let tokens = Rc::new(RefCell::new(TokenCache::default()));
         let ctx = Rc::new(Context {
             db,
@@ -166,9 +167,11 @@ impl Core {
                     own_metrics.gauge_set(Gauge::Connections, turn.connections.get());
                     own_metrics.gauge_set(Gauge::OutboxBytes, turn.outbox_bytes.get().try_into().unwrap_or(i64::MAX));
                 };
-                turn.timer_loop(|key, at| hub.timer_fired(key, at), ticked).await;
+                turn.timer_loop(|token, at| hub.timer_fired(token, at), ticked).await;
             });
         }
+        let ready = hub.reactor.wake_stream().map_err(Error::Cores)?;
+        monoio::spawn(websocket_loop(hub, ready));
         let wake = part.inbox.wake_stream().map_err(Error::Cores)?;
         monoio::spawn(Rc::clone(&this).inbox_loop(part.inbox, wake));
         if core == CoreId(0) && config.role != Role::Api {
@@ -232,6 +235,15 @@ impl Core {
         self.presence.flush().await;
         let _ = self.reports.send(Report::Drained);
     }
+}
+
+/// The one task behind all websockets of a core. Waiting after every turn lets everybody else have theirs.
+async fn websocket_loop(hub: Rc<Hub>, ready: monoio::net::UnixStream) {
+    while ready.readable(false).await.is_ok() {
+        hub.websockets_turn();
+    }
+    log::error!("a core cannot wait for its websockets any more");
+    std::process::abort();
 }
 
 /// Accepts connections until told to stop, or to the end.

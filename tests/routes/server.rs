@@ -227,7 +227,7 @@ impl Server {
         let events = self.events();
         let update = |event| match event {
             Event::Update(update) => Some(update),
-            Event::Silent { .. } | Event::Ephemeral(_) => None,
+            Event::Silent { .. } | Event::Withdrawn { .. } | Event::Ephemeral(_) => None,
         };
         events.into_iter().filter_map(update).collect()
     }
