@@ -24,8 +24,8 @@ enum Json {
     Bool(bool),
     Number(i64),
     Text(Cow<'static, str>),
-    List(Vec<Json>),
-    Map(Vec<(Cow<'static, str>, Json)>),
+    List(Vec<Self>),
+    Map(Vec<(Cow<'static, str>, Self)>),
 }
 
 impl Serialize for Json {
