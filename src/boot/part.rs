@@ -110,6 +110,7 @@ impl Core {
         let file_post = Arc::clone(&post);
         let ui = part.ui.map(|(directory, mount)| Ui { files: StaticFiles::new(directory, Arc::clone(&post)), mount });
         let db = part.database.on_core(core.index(), mailboxes.len(), post)?;
+        db.count_in(&own_metrics);
         let turn = Turn::new();
         own_metrics.set_io_driver(part.driver.name());
         let settings = settings::hub(&config);
@@ -117,7 +118,7 @@ impl Core {
             .map_err(Error::Cores)?;
         let tokens = Rc::new(RefCell::new(TokenCache::default()));
         let ctx = Rc::new(Context {
-            db,
+            db: db.clone(),
             events: Rc::clone(&hub) as _,
             tokens: Rc::new(part.tokens),
             metrics: Arc::clone(&own_metrics),
@@ -164,6 +165,7 @@ impl Core {
                 let ticked = || {
                     hub.release_overdue();
                     hub.rpc_expire();
+                    db.count_connections();
                     own_metrics.gauge_set(Gauge::Connections, turn.connections.get());
                     own_metrics.gauge_set(Gauge::OutboxBytes, turn.outbox_bytes.get().try_into().unwrap_or(i64::MAX));
                 };
