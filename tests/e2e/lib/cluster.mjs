@@ -1,5 +1,6 @@
 // Several processes of ours on one database and one Redis, and the reference replicas beside them.
 import { NodeReplica } from './peer.mjs';
+import { Postgres } from './postgres.mjs';
 import { Redis } from './redis.mjs';
 import { Server, database } from './server.mjs';
 import { audit, entries } from './stream.mjs';
@@ -39,6 +40,11 @@ export class Cluster {
 
   get worker() {
     return this.servers.find(({ role }) => role === 'worker');
+  }
+
+  /** Runs a statement in the database and gives its rows, as texts. */
+  rows(statement) {
+    return Postgres.shared().rows(this.storage.DATABASE_URL, statement);
   }
 
   /** What is wrong with what our processes have said to others until now. */
