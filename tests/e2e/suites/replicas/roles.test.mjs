@@ -6,6 +6,7 @@ import { after, before, describe, test } from 'node:test';
 import { Account, closeDevices } from '../../lib/client.mjs';
 import { Cluster } from '../../lib/cluster.mjs';
 import { freePort } from '../../lib/postgres.mjs';
+import { Redis } from '../../lib/redis.mjs';
 import { SHUTDOWN_LIMIT_MS, launch } from '../../lib/server.mjs';
 import { TYPES, entries } from '../../lib/stream.mjs';
 import { until } from '../../lib/wait.mjs';
@@ -19,6 +20,17 @@ before(async () => {
   cluster = await Cluster.start(['all', 'api', 'worker'], { redis: { password: PASSWORD } });
 });
 after(() => cluster.remove());
+
+/** Starts with these settings in vain; gives what the process said. */
+async function refused(settings) {
+  const child = launch(['full'], { PORT: '0', ...cluster.storage, ...settings });
+  const { code, signal } = await child.finished(START_LIMIT_MS);
+  assert.equal(signal, null);
+  assert.notEqual(code, 0, child.output);
+  assert.doesNotMatch(child.output, /panicked|RUST_BACKTRACE/);
+  assert.ok(!child.output.includes(PASSWORD), 'the password is printed');
+  return child.output;
+}
 
 test('a Redis with a password; each role serves what it should, and none prints the password', async () => {
   const [all, api, worker] = cluster.servers;
@@ -38,6 +50,21 @@ test('a Redis with a password; each role serves what it should, and none prints 
   await account.session();
   await until(() => there.updates.length === 1 && here.updates.length === 1, 'told on both');
   closeDevices();
+});
+
+test('Redis over TLS: with a certificate that is trusted, and not without', async () => {
+  const secure = await Redis.start({ tls: true, password: PASSWORD });
+  const settings = { HAPPY_SOCKET_REDIS_ADAPTER: '1', REDIS_URL: secure.url, SERVER_ROLE: 'api' };
+  const trusting = { ...settings, SSL_CERT_FILE: secure.files.authority };
+  const servers = [await cluster.add('api', trusting), await cluster.add('api', trusting)];
+  const account = await Account.login(servers[0]);
+  const device = await account.device({ server: servers[1] }).ready();
+  await account.session();
+  await until(() => device.updates.length === 1, 'told through it');
+  closeDevices();
+  for (const server of servers) assert.equal((await server.terminate()).code, 0);
+  assert.match(await refused(settings), /certificate|UnknownIssuer/i);
+  await secure.remove();
 });
 
 describe('the end', () => {
@@ -82,16 +109,6 @@ describe('the end', () => {
 });
 
 describe('a start that cannot be', () => {
-  async function refused(settings) {
-    const child = launch(['full'], { PORT: '0', ...cluster.storage, ...settings });
-    const { code, signal } = await child.finished(START_LIMIT_MS);
-    assert.equal(signal, null);
-    assert.notEqual(code, 0, child.output);
-    assert.doesNotMatch(child.output, /panicked|RUST_BACKTRACE/);
-    assert.ok(!child.output.includes(PASSWORD), 'the password is printed');
-    return child.output;
-  }
-
   for (const [name, settings] of [
     ['at all', {}],
     ['that is switched on', { REDIS_URL: 'redis://127.0.0.1:1' }],
