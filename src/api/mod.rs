@@ -40,6 +40,7 @@ use self::routes::Endpoint;
 use crate::crypto::token::TokenCache;
 use crate::domain::Context;
 use crate::model::time::now_ms;
+use crate::storage::objects::Files;
 
 /// What a request may bring.
 #[derive(Clone)]
@@ -67,7 +68,7 @@ pub struct Api {
 impl Api {
     pub fn new(ctx: Rc<Context>, tokens: Rc<RefCell<TokenCache>>, limits: Limits) -> Rc<Self> {
         let guard = Guard::new(Rc::clone(&ctx.tokens), tokens);
-        let router = routes::router(ctx.files.is_some());
+        let router = routes::router(ctx.files.as_ref().is_some_and(Files::are_local));
         Rc::new(Self { ctx, guard, router, limits })
     }
 

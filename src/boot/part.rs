@@ -9,6 +9,7 @@ use std::sync::mpsc::Sender;
 use futures_channel::oneshot;
 use monoio::net::TcpListener;
 
+use super::back_plane::{BackPlane, CoreEnd};
 use super::database::Database;
 use super::error::Error;
 use super::service::{Metrics, Public};
@@ -29,7 +30,6 @@ use crate::runtime::cores::{CoreId, Driver};
 use crate::runtime::mailbox::{Inbox, Mailbox};
 use crate::runtime::post::{CorePost, Job};
 use crate::runtime::race::race;
-use crate::storage::objects::local::{Directory, Files};
 use crate::worker::{self, presence_flush::PresenceFlush};
 
 /// Everything a core is given; made on the main thread.
@@ -41,7 +41,7 @@ pub(super) struct Part {
     pub limits: api::Limits,
     pub tokens: Tokens,
     pub database: Database,
-    pub files: Option<Arc<Directory>>,
+    pub back_plane: BackPlane,
     pub listener: std::net::TcpListener,
     /// The metrics server runs on one core.
     pub metrics_listener: Option<std::net::TcpListener>,
@@ -104,7 +104,7 @@ impl Core {
         let Part { core, config, mailboxes, metrics, .. } = part;
         let own_metrics = Arc::clone(&metrics[core.index()]);
         let post: Arc<dyn CorePost> = Arc::new(Posting(Arc::clone(&mailboxes[core.index()])));
-        let file_post = Arc::clone(&post);
+        let CoreEnd { files, vendors, image_workers } = part.back_plane.on_core(&post);
         let db = part.database.on_core(core.index(), mailboxes.len(), post)?;
         let turn = Turn::new();
         own_metrics.set_io_driver(part.driver.name());
@@ -117,7 +117,9 @@ impl Core {
             tokens: Rc::new(part.tokens),
             metrics: Arc::clone(&own_metrics),
             settings: part.settings,
-            files: part.files.map(|directory| Files::new(directory, file_post)),
+            files,
+            vendors,
+            image_workers,
         });
         let api = Api::new(Rc::clone(&ctx), Rc::clone(&tokens), part.limits);
         let door = Door::new(Rc::clone(&ctx), Rc::clone(&hub), tokens);
