@@ -16,6 +16,12 @@ cleanup() {
 }
 trap cleanup EXIT
 
+# Server and generator may run on every processor.
+unpin() {
+    server_core=0-$(($(nproc) - 1))
+    generator_core=$server_core
+}
+
 # Builds what is measured, unless HAPPIER_BIN names a binary.
 build() {
     cargo build --quiet --release -p happier-loadtest

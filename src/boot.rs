@@ -27,13 +27,15 @@ use self::back_plane::BackPlane;
 use self::database::Database;
 pub use self::error::Error;
 use self::part::{Part, Report};
-use crate::config::Config;
+use crate::api::ui::Mount;
+use crate::config::{self, Config};
 use crate::crypto::token::Tokens;
 use crate::net::listener;
 use crate::observe::metrics::CoreMetrics;
 use crate::realtime::message::{Message, Stop};
 use crate::runtime::cores::{self, CoreId};
 use crate::runtime::mailbox::{Mailbox, mailbox};
+use crate::storage::static_files::StaticDirectory;
 
 /// Runs the server until a signal ends it.
 #[allow(clippy::disallowed_methods, reason = "how long the start took, for the log")]
@@ -58,6 +60,8 @@ pub fn run(config: Config) -> Result<(), Error> {
     };
     let database = Database::open(&config)?;
     let back_plane = starting.join().map_err(|_| Error::BackPlane)??;
+
+    let ui = config.ui.as_ref().map(web_ui).transpose()?;
 
     let address = SocketAddr::new(config.listen.address, config.listen.port);
     let first = listen(address)?;
@@ -100,6 +104,7 @@ pub fn run(config: Config) -> Result<(), Error> {
             tokens: tokens.clone(),
             database: database.clone(),
             back_plane: back_plane.clone(),
+            ui: ui.clone(),
             listener,
             metrics_listener: metrics_listener.take(),
             inbox,
@@ -136,6 +141,16 @@ pub fn run(config: Config) -> Result<(), Error> {
     }
     log::info!("Shutting down...");
     Ok(())
+}
+
+/// The web UI's directory and place. A directory that is not there yet may come later; then its operator should know.
+fn web_ui(ui: &config::Ui) -> Result<(Arc<StaticDirectory>, Mount), Error> {
+    let refused = |expected| Error::UiPrefix { prefix: ui.prefix.clone(), expected };
+    let mount = Mount::at(&ui.prefix).map_err(refused)?;
+    if !ui.directory.join("index.html").is_file() {
+        log::warn!("HAPPY_SERVER_UI_DIR is {}, which has no index.html", ui.directory.display());
+    }
+    Ok((StaticDirectory::open(&ui.directory).map_err(Error::Ui)?, mount))
 }
 
 /// Opens the first listener of the public port, and makes sure that nobody else has it.

@@ -55,6 +55,42 @@ fn a_secret_from_outside_leaves_the_file_alone() {
 }
 
 #[test]
+fn clients_write_to_the_debugging_log_only_where_it_is_asked_for() {
+    const PATH: &str = "/logs-combined-from-cli-and-mobile-for-simple-ai-debugging";
+    let scratch = Scratch::new("process");
+    let line = |level: &str, message: &str| {
+        format!(r#"{{"timestamp":"T","level":"{level}","message":"{message}","messageRawObject":[1],"source":"cli"}}"#)
+    };
+    let json = [("Content-Type", "application/json")];
+    let running = Launch::light(scratch.path()).with("DANGEROUSLY_LOG_TO_SERVER_FOR_AI_AUTO_DEBUGGING", "").start();
+    assert_eq!(running.request("POST", PATH, &json, &line("info", "nowhere")).0, 404);
+    drop(running);
+
+    let running = Launch::light(scratch.path()).with("DANGEROUSLY_LOG_TO_SERVER_FOR_AI_AUTO_DEBUGGING", "0").start();
+    for (level, message) in [("WARNING", "one\\nline"), ("debug", "too quiet"), ("odd", "two")] {
+        let answer = running.request("POST", PATH, &json, &line(level, message));
+        assert_eq!(answer, (200, r#"{"success":true}"#.to_owned()));
+    }
+    let (status, body) = running.request("POST", PATH, &json, &line("info", "x").replace("cli", "web"));
+    assert_eq!(status, 400, "{body}");
+    assert!(body.contains("body/source Invalid enum value. Expected 'mobile' | 'cli', received 'web'"), "{body}");
+    let files: Vec<_> =
+        fs::read_dir(scratch.path().join(".logs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    let text = fs::read_to_string(&files[0]).unwrap();
+    let entries: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of_clients: Vec<_> = entries.iter().filter(|entry| entry["source"] == "cli").collect();
+    let expected = [(40, "one\nline"), (30, "two")];
+    assert_eq!(of_clients.len(), expected.len(), "{text}");
+    for (entry, (level, message)) in of_clients.iter().zip(expected) {
+        assert_eq!((&entry["level"], &entry["msg"]), (&level.into(), &message.into()));
+        assert_eq!((&entry["timestamp"], entry.get("platform")), (&"T".into(), None));
+        assert!(entry["time"].is_i64() && entry["pid"].is_i64() && entry["hostname"].is_string(), "{entry}");
+    }
+    assert!(entries.iter().any(|entry| entry["msg"].as_str().unwrap().starts_with("listening on")), "{text}");
+}
+
+#[test]
 fn an_empty_secret_file_is_an_error_with_its_path() {
     let scratch = Scratch::new("process");
     let file = scratch.path().join(SECRET_FILE);

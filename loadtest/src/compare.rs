@@ -1,77 +1,106 @@
 //! `compare`: two reports side by side, figure by figure.
 //!
-//! It states ratios and judges only failures: whether a difference matters depends on the figure and on the noise of
-//! the machine, which a single pair of reports does not show.
+//! A difference beyond the threshold is called better or worse where the figure has a direction. It judges only failures:
+//! whether a difference matters depends on the noise of the machine, which a single pair of reports does not show.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
 
-use sonic_rs::{JsonContainerTrait, JsonValueTrait};
-
 use crate::client::Failure;
-
-struct Loaded {
-    title: String,
-    figures: Vec<(String, f64)>,
-    failures: usize,
-}
+use crate::report::{Report, number};
 
 /// Prints the comparison; `false` if the second report has failures.
-pub(crate) fn run(before: &OsString, after: &OsString) -> Result<bool, Failure> {
-    let (before, after) = (load(before)?, load(after)?);
-    print!("{}", table(&before, &after));
-    Ok(after.failures == 0)
+pub(crate) fn run(before: &OsString, after: &OsString, threshold_percent: f64) -> Result<bool, Failure> {
+    let (before, after) = (Report::load(before)?, Report::load(after)?);
+    print!("{}", table(&before, &after, threshold_percent));
+    Ok(after.failures.is_empty())
 }
 
-fn load(file: &OsString) -> Result<Loaded, Failure> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| Failure::from(error).during(&format!("reading {}", file.to_string_lossy())))?;
-    parse(&text).ok_or_else(|| Failure::new(format!("{} is not a report", file.to_string_lossy())))
-}
-
-fn parse(text: &str) -> Option<Loaded> {
-    let report: sonic_rs::Value = sonic_rs::from_str(text).ok()?;
-    let figures = report.get("figures")?.as_object()?.iter();
-    Some(Loaded {
-        title: report.get("scenario")?.as_str()?.to_owned(),
-        figures: figures.filter_map(|(name, value)| Some((name.to_owned(), value.as_f64()?))).collect(),
-        failures: report.get("failures")?.as_object()?.len(),
-    })
-}
-
-fn table(before: &Loaded, after: &Loaded) -> String {
-    let mut text = format!("{:<46} {:>16} {:>16} {:>8}\n", "figure", before.title, after.title, "ratio");
-    for (name, old) in &before.figures {
-        let new = after.figures.iter().find(|(other, _)| other == name).map(|(_, value)| *value);
-        let _ = match new {
-            Some(new) if *old != 0.0 => writeln!(text, "{name:<46} {old:>16} {new:>16} {:>8.3}", new / old),
-            Some(new) => writeln!(text, "{name:<46} {old:>16} {new:>16} {:>8}", "-"),
-            None => writeln!(text, "{name:<46} {old:>16} {:>16} {:>8}", "-", "-"),
+fn table(before: &Report, after: &Report, threshold_percent: f64) -> String {
+    let mut text = String::new();
+    for (name, old) in &before.settings.0 {
+        match after.settings.get(name) {
+            Some(new) if new == old => {}
+            new => {
+                let new = new.map_or("nothing", String::as_str);
+                let _ = writeln!(text, "the runs differ in {name}: {old} before, {new} after");
+            }
+        }
+    }
+    let _ = writeln!(text, "{:<46} {:>16} {:>16} {:>8}", "figure", before.title, after.title, "ratio");
+    for (name, old) in &before.figures.0 {
+        let _ = match after.figures.get(name) {
+            Some(new) if *old != 0.0 => {
+                let ratio = new / old;
+                let judgement = judgement(name, ratio, threshold_percent);
+                let line = format!("{name:<46} {:>16} {:>16} {ratio:>8.3}  {judgement}", number(*old), number(*new));
+                writeln!(text, "{}", line.trim_end())
+            }
+            Some(new) => writeln!(text, "{name:<46} {:>16} {:>16} {:>8}", number(*old), number(*new), "-"),
+            None => writeln!(text, "{name:<46} {:>16} {:>16} {:>8}", number(*old), "-", "-"),
         };
     }
-    for (name, new) in after.figures.iter().filter(|(name, _)| !before.figures.iter().any(|(other, _)| other == name)) {
-        let _ = writeln!(text, "{name:<46} {:>16} {new:>16} {:>8}", "-", "-");
+    for (name, new) in after.figures.0.iter().filter(|(name, _)| before.figures.get(name).is_none()) {
+        let _ = writeln!(text, "{name:<46} {:>16} {:>16} {:>8}", "-", number(*new), "-");
     }
-    if before.failures + after.failures > 0 {
-        let _ = writeln!(text, "{:<46} {:>16} {:>16}", "kinds of failure", before.failures, after.failures);
+    for (when, report) in [("before", before), ("after", after)] {
+        for warning in &report.warnings {
+            let _ = writeln!(text, "WARNING {when}: {warning}");
+        }
+        for (failure, times) in &report.failures.0 {
+            let _ = writeln!(text, "FAILED {when}, {times} times: {failure}");
+        }
     }
     text
+}
+
+fn judgement(figure: &str, ratio: f64, threshold_percent: f64) -> &'static str {
+    let less_is_better = figure.contains("latency") || figure.contains("cpu_us") || figure.contains("bytes");
+    let more_is_better = figure.ends_with("_per_second");
+    let beyond = threshold_percent / 100.0;
+    match (less_is_better, more_is_better) {
+        (true, _) if ratio > 1.0 + beyond => "worse",
+        (true, _) if ratio < 1.0 - beyond => "better",
+        (_, true) if ratio > 1.0 + beyond => "better",
+        (_, true) if ratio < 1.0 - beyond => "worse",
+        _ => "",
+    }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::{parse, table};
+    use super::table;
+    use crate::report::Report;
+
+    fn report(text: &str) -> Report {
+        sonic_rs::from_str(text).unwrap()
+    }
 
     #[test]
     fn figures_are_paired_by_name() {
-        let before = parse(r#"{"scenario":"echo","figures":{"a":2,"gone":1},"failures":{}}"#).unwrap();
-        let after = parse(r#"{"scenario":"echo","figures":{"new":5,"a":3.0},"failures":{"lost":2}}"#).unwrap();
-        let table = table(&before, &after);
+        let before = report(r#"{"scenario":"echo","settings":{"x":"1"},"figures":{"a":2,"gone":1},"failures":{}}"#);
+        let after =
+            report(r#"{"scenario":"echo","settings":{"x":"2"},"figures":{"new":5,"a":3.0},"failures":{"lost":2}}"#);
+        let table = table(&before, &after, 10.0);
         assert!(table.lines().any(|line| line.starts_with("a ") && line.ends_with("1.500")), "{table}");
         assert!(table.lines().any(|line| line.starts_with("gone ")));
         assert!(table.lines().any(|line| line.starts_with("new ")));
-        assert!(table.contains("kinds of failure"));
-        assert!(parse(r#"{"figures":{}}"#).is_none());
+        assert!(table.contains("differ in x: 1 before, 2 after"));
+        assert!(table.contains("FAILED after, 2 times: lost"));
+    }
+
+    #[test]
+    fn directions() {
+        for (figure, ratio, expected) in [
+            ("operation_latency_p99_us", 1.2, "worse"),
+            ("server_cpu_us_per_echo", 0.8, "better"),
+            ("operation_per_second", 1.2, "better"),
+            ("operation_per_second", 0.8, "worse"),
+            ("operation_per_second", 1.05, ""),
+            ("operation_count", 3.0, ""),
+        ] {
+            assert_eq!(super::judgement(figure, ratio, 10.0), expected, "{figure} {ratio}");
+        }
     }
 }

@@ -2,20 +2,29 @@
 //!
 //! Reading order: `options` (the command line), `coordinator` (starts one worker process per `--processes`, opens the
 //! measured window, reads the server's CPU time and memory, merges and prints), `worker` (one process, one thread, one
-//! ring), `scenario` (what the load is), `client` (the protocols), `report`, `floor` (the raw server to compare with).
+//! ring), `scenario` (what the load is), `client` (the protocols), `report`, `page` (the report to look at), `floor` (the
+//! raw server to compare with).
 //!
-//! The generator never judges by itself whether a figure is good; `perf/BUDGETS.md` does. It does fail when the server
-//! lost, repeated or refused something it should not have.
+//! The generator fails when the server lost, repeated or refused something it should not have. Whether a figure is good
+//! is for `perf/budgets.json` to say (`--budgets`).
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks to its terminal")]
 
+mod budgets;
+mod chart;
+mod circumstances;
 mod client;
 mod compare;
 mod coordinator;
 mod floor;
 mod options;
+mod ordered;
 mod pace;
+mod page;
+mod progress;
+mod redis;
 mod report;
 mod scenario;
+mod series;
 mod signal;
 mod tally;
 mod target;
@@ -37,7 +46,10 @@ fn main() -> ExitCode {
         }
         Ok(Command::Coordinate(options)) => coordinator::run(&options),
         Ok(Command::Work(options, share)) => worker::run(options, share),
-        Ok(Command::Compare { before, after }) => compare::run(&before, &after),
+        Ok(Command::Compare { before, after, threshold_percent }) => compare::run(&before, &after, threshold_percent),
+        Ok(Command::Page { reports, html, title, budgets }) => {
+            page::run(&reports, &html, title.as_deref(), budgets.as_ref())
+        }
         Ok(Command::Floor { port }) => floor::serve(port).map(|()| true),
         Err(error) => {
             eprintln!("happier-loadtest: {error}\nTry: happier-loadtest --help");

@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
 
 use lexopt::prelude::{Long, Short, Value, ValueExt};
 
@@ -11,8 +12,9 @@ pub(crate) const HELP: &str = "\
 happier-loadtest: puts a Happier Server under load and reports what it costs
 
 Usage: happier-loadtest <scenario> --url http://127.0.0.1:3005 [options]
+       happier-loadtest report FILE.json... --html FILE.html [--title TEXT] [--budgets FILE]
+       happier-loadtest compare BEFORE.json AFTER.json [--threshold PERCENT]
        happier-loadtest floor [--port 0]
-       happier-loadtest compare BEFORE.json AFTER.json
 
 Scenarios
   idle       hold authenticated connections, answer pings; user-space memory of the server per connection
@@ -23,28 +25,43 @@ Scenarios
   rpc        calls from one device to another and back; server CPU per call
   presence   `session-alive` of each account's session, told to its receivers; server CPU per delivery
   http       GET requests over keep-alive connections
+  mixed      a day in the life: most devices idle, an active minority writes, is alive, calls and asks over HTTP
+  soak       mixed for long, while devices come and go; fails when memory or descriptors of the server keep growing
   floor      no load: serve the raw TCP echo that `echo --raw` drives, the price of the kernel alone
 
-Options
-  --url URL              server, http://HOST:PORT                               [http://127.0.0.1:3005]
-  --connections N        sockets in all  [idle 1000, echo 100, connect, messages, rpc, http 64; 20 with --hot]
-  --accounts N           accounts they belong to  [idle a third of the connections, fanout and presence 300, else up to 64]
+Load
+  --url URL              server, http://HOST:PORT; several times for replicas, which connections take in turn
+                         (fanout: receivers never sit on their sender's replica) [http://127.0.0.1:3005]
+  --connections N        sockets in all  [idle, mixed, soak 1000, echo 100, others 64; 20 with --hot]
+  --accounts N           accounts they belong to  [idle a third of the connections, mixed and soak a quarter,
+                         fanout and presence 300, else up to 64]
   --sessions N           sessions written to (messages)           [one for each socket, one with --hot]
   --receivers N          receiving sockets of each account (fanout, presence)                          [3]
+  --active PERCENT       accounts that do something at all (mixed, soak)                              [10]
   --door socket|http     how messages are sent (fanout)                                       [socket]
   --hot                  all writers on one session (messages)
   --rate R               open loop: operations per second in all; latency counts from the intended time
                          Without it a closed loop: each socket sends when its last operation was answered
+                         (mixed, soak: two operations per second and active account)
   --bytes N              size of a message's ciphertext, of a call's parameters                  [256]
   --path PATH            target of GET requests (http)                                       [/health]
-  --seconds S            length of the measured window        [5; idle 20]
+  --authenticated        with the bearer token of an account (http)
+  --seconds S            length of the measured window        [5; idle 20, mixed 30, soak 600]
   --warmup S             load before the window opens         [1]
   --processes P          generator processes, each a thread and at most 20,000 files               [1]
   --source-addresses K   addresses in 127.0.0.0/8 that each process connects from; 0: do not bind [64]
-  --pid PID              the server's process: report its CPU time and memory
   --raw                  plain TCP of the same sizes, for `floor` (echo, idle)
-  --json FILE            write the report there too
   --seed N               names the accounts; runs with the same seed share them                    [1]
+
+Measured beside it
+  --pid PID              the server's process, several times for replicas: CPU time, memory, descriptors
+  --redis HOST:PORT      Redis between replicas: bytes and CPU time per delivery (or redis://[:PASSWORD@]HOST:PORT)
+
+Result
+  --json FILE            the report for `report` and `compare`
+  --html FILE            the report as one page with curves
+  --budgets FILE         judge the figures, as perf/budgets.json says; exit code 1 when one is missed
+  --quiet                no progress
   -h, --help
 ";
 
@@ -59,6 +76,8 @@ pub(crate) enum Kind {
     Rpc,
     Presence,
     Http,
+    Mixed,
+    Soak,
 }
 
 impl Kind {
@@ -72,13 +91,25 @@ impl Kind {
             Self::Rpc => "rpc",
             Self::Presence => "presence",
             Self::Http => "http",
+            Self::Mixed => "mixed",
+            Self::Soak => "soak",
         }
     }
 
     fn from_name(name: &str) -> Option<Self> {
-        [Self::Idle, Self::Echo, Self::Connect, Self::Messages, Self::Fanout, Self::Rpc, Self::Presence, Self::Http]
-            .into_iter()
-            .find(|kind| kind.name() == name)
+        const ALL: [Kind; 10] = [
+            Kind::Idle,
+            Kind::Echo,
+            Kind::Connect,
+            Kind::Messages,
+            Kind::Fanout,
+            Kind::Rpc,
+            Kind::Presence,
+            Kind::Http,
+            Kind::Mixed,
+            Kind::Soak,
+        ];
+        ALL.into_iter().find(|kind| kind.name() == name)
     }
 }
 
@@ -93,23 +124,30 @@ pub(crate) enum Door {
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) kind: Kind,
-    pub(crate) server: SocketAddr,
+    pub(crate) servers: Vec<SocketAddr>,
     pub(crate) connections: usize,
     pub(crate) accounts: usize,
     pub(crate) sessions: usize,
     pub(crate) receivers: usize,
+    /// Percent of the accounts that do something (mixed, soak).
+    pub(crate) active_percent: usize,
     pub(crate) door: Door,
     /// Operations per second; `None` is a closed loop.
     pub(crate) rate: Option<f64>,
     pub(crate) message_bytes: usize,
     pub(crate) path: String,
+    pub(crate) authenticated: bool,
     pub(crate) seconds: f64,
     pub(crate) warmup_seconds: f64,
     pub(crate) processes: usize,
     pub(crate) source_addresses: usize,
-    pub(crate) server_pid: Option<u32>,
+    pub(crate) server_pids: Vec<u32>,
+    pub(crate) redis: Option<String>,
     pub(crate) raw: bool,
     pub(crate) json_file: Option<OsString>,
+    pub(crate) html_file: Option<OsString>,
+    pub(crate) budgets_file: Option<OsString>,
+    pub(crate) quiet: bool,
     pub(crate) seed: u64,
 }
 
@@ -136,30 +174,51 @@ pub(crate) enum Command {
     Help,
     Coordinate(Options),
     Work(Options, Share),
-    Floor { port: u16 },
-    Compare { before: OsString, after: OsString },
+    Floor {
+        port: u16,
+    },
+    Compare {
+        before: OsString,
+        after: OsString,
+        threshold_percent: f64,
+    },
+    /// One page of several reports.
+    Page {
+        reports: Vec<OsString>,
+        html: OsString,
+        title: Option<String>,
+        budgets: Option<OsString>,
+    },
 }
 
 /// What was given, before defaults that depend on the scenario.
 #[derive(Default)]
 struct Given {
-    url: Option<String>,
+    urls: Vec<String>,
     connections: Option<usize>,
     accounts: Option<usize>,
     sessions: Option<usize>,
     receivers: Option<usize>,
+    active_percent: Option<usize>,
     door: Option<Door>,
     hot: bool,
     rate: Option<f64>,
     message_bytes: Option<usize>,
     path: Option<String>,
+    authenticated: bool,
     seconds: Option<f64>,
     warmup_seconds: Option<f64>,
     processes: Option<usize>,
     source_addresses: Option<usize>,
-    server_pid: Option<u32>,
+    server_pids: Vec<u32>,
+    redis: Option<String>,
     raw: bool,
     json_file: Option<OsString>,
+    html_file: Option<OsString>,
+    budgets_file: Option<OsString>,
+    title: Option<String>,
+    threshold_percent: Option<f64>,
+    quiet: bool,
     seed: Option<u64>,
     worker: Option<usize>,
     port: u16,
@@ -177,12 +236,13 @@ fn parse_from(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
         match argument {
             Short('h') | Long("help") => return Ok(Command::Help),
             Value(value) if scenario.is_none() => scenario = Some(value.string()?),
-            Value(value) if scenario.as_deref() == Some("compare") && files.len() < 2 => files.push(value),
-            Long("url") => given.url = Some(parser.value()?.string()?),
+            Value(value) if matches!(scenario.as_deref(), Some("compare" | "report")) => files.push(value),
+            Long("url") => given.urls.push(parser.value()?.string()?),
             Long("connections") => given.connections = Some(parser.value()?.parse()?),
             Long("accounts") => given.accounts = Some(parser.value()?.parse()?),
             Long("sessions") => given.sessions = Some(parser.value()?.parse()?),
             Long("receivers") => given.receivers = Some(parser.value()?.parse()?),
+            Long("active") => given.active_percent = Some(parser.value()?.parse()?),
             Long("door") => {
                 given.door = Some(parser.value()?.parse_with(|text| match text {
                     "socket" => Ok(Door::Socket),
@@ -194,13 +254,20 @@ fn parse_from(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
             Long("rate") => given.rate = Some(parser.value()?.parse()?),
             Long("bytes") => given.message_bytes = Some(parser.value()?.parse()?),
             Long("path") => given.path = Some(parser.value()?.string()?),
+            Long("authenticated") => given.authenticated = true,
             Long("seconds") => given.seconds = Some(parser.value()?.parse()?),
             Long("warmup") => given.warmup_seconds = Some(parser.value()?.parse()?),
             Long("processes") => given.processes = Some(parser.value()?.parse()?),
             Long("source-addresses") => given.source_addresses = Some(parser.value()?.parse()?),
-            Long("pid") => given.server_pid = Some(parser.value()?.parse()?),
+            Long("pid") => given.server_pids.push(parser.value()?.parse()?),
+            Long("redis") => given.redis = Some(parser.value()?.string()?),
             Long("raw") => given.raw = true,
             Long("json") => given.json_file = Some(parser.value()?),
+            Long("html") => given.html_file = Some(parser.value()?),
+            Long("budgets") => given.budgets_file = Some(parser.value()?),
+            Long("title") => given.title = Some(parser.value()?.string()?),
+            Long("threshold") => given.threshold_percent = Some(parser.value()?.parse()?),
+            Long("quiet") => given.quiet = true,
             Long("seed") => given.seed = Some(parser.value()?.parse()?),
             Long("worker") => given.worker = Some(parser.value()?.parse()?),
             Long("port") => given.port = parser.value()?.parse()?,
@@ -210,8 +277,17 @@ fn parse_from(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
     match scenario.as_deref() {
         None => Err("which scenario?".into()),
         Some("compare") => match <[OsString; 2]>::try_from(files) {
-            Ok([before, after]) => Ok(Command::Compare { before, after }),
+            Ok([before, after]) => {
+                let threshold_percent = given.threshold_percent.unwrap_or(10.0);
+                Ok(Command::Compare { before, after, threshold_percent })
+            }
             Err(_) => Err("compare takes two reports".into()),
+        },
+        Some("report") => match given.html_file {
+            Some(html) if !files.is_empty() => {
+                Ok(Command::Page { reports: files, html, title: given.title, budgets: given.budgets_file })
+            }
+            _ => Err("report takes files that --json wrote, and --html".into()),
         },
         Some("floor") => Ok(Command::Floor { port: given.port }),
         Some(name) => {
@@ -235,7 +311,7 @@ fn resolve(kind: Kind, given: Given) -> Result<Options, lexopt::Error> {
     let receivers = given.receivers.unwrap_or(3);
     let connections = match kind {
         Kind::Fanout | Kind::Presence => accounts_of_fanout * (receivers + 1),
-        Kind::Idle => given.connections.unwrap_or(1_000),
+        Kind::Idle | Kind::Mixed | Kind::Soak => given.connections.unwrap_or(1_000),
         Kind::Echo => given.connections.unwrap_or(100),
         Kind::Messages => given.connections.unwrap_or(if given.hot { 20 } else { 64 }),
         Kind::Connect | Kind::Rpc | Kind::Http => given.connections.unwrap_or(64),
@@ -244,27 +320,43 @@ fn resolve(kind: Kind, given: Given) -> Result<Options, lexopt::Error> {
     let accounts = match kind {
         Kind::Fanout | Kind::Presence => accounts_of_fanout,
         Kind::Idle => given.accounts.unwrap_or_else(|| connections.div_ceil(3)),
+        Kind::Mixed | Kind::Soak => given.accounts.unwrap_or_else(|| connections.div_ceil(4)),
         Kind::Messages => given.accounts.unwrap_or(64).min(sessions),
         Kind::Echo | Kind::Connect | Kind::Rpc | Kind::Http => given.accounts.unwrap_or_else(|| connections.min(64)),
     };
+    let mut urls = given.urls;
+    if urls.is_empty() {
+        urls.push("http://127.0.0.1:3005".to_owned());
+    }
     let options = Options {
         kind,
-        server: server_address(given.url.as_deref().unwrap_or("http://127.0.0.1:3005"))?,
+        servers: urls.iter().map(|url| server_address(url)).collect::<Result<_, _>>()?,
         connections,
         accounts: accounts.max(processes),
         sessions,
         receivers,
+        active_percent: given.active_percent.unwrap_or(10),
         door: given.door.unwrap_or(Door::Socket),
         rate: given.rate,
         message_bytes: given.message_bytes.unwrap_or(256),
         path: given.path.unwrap_or_else(|| "/health".to_owned()),
-        seconds: given.seconds.unwrap_or(if kind == Kind::Idle { 20.0 } else { 5.0 }),
+        authenticated: given.authenticated,
+        seconds: given.seconds.unwrap_or(match kind {
+            Kind::Idle => 20.0,
+            Kind::Mixed => 30.0,
+            Kind::Soak => 600.0,
+            _ => 5.0,
+        }),
         warmup_seconds: given.warmup_seconds.unwrap_or(1.0),
         processes,
         source_addresses: given.source_addresses.unwrap_or(64),
-        server_pid: given.server_pid,
+        server_pids: given.server_pids,
+        redis: given.redis,
         raw: given.raw,
         json_file: given.json_file,
+        html_file: given.html_file,
+        budgets_file: given.budgets_file,
+        quiet: given.quiet,
         seed: given.seed.unwrap_or(1),
     };
     check(&options)?;
@@ -297,10 +389,25 @@ fn check(options: &Options) -> Result<(), lexopt::Error> {
     if options.source_addresses > 60_000 {
         return refuse("at most 60000 source addresses");
     }
+    if !(1..=100).contains(&options.active_percent) {
+        return refuse("--active within 1 to 100");
+    }
+    let mixed = matches!(options.kind, Kind::Mixed | Kind::Soak);
+    if mixed && options.connections / options.processes < 2 * options.accounts.div_ceil(options.processes) {
+        return refuse("mixed and soak need two connections for each account");
+    }
+    if options.kind == Kind::Soak && options.server_pids.is_empty() {
+        return refuse("soak judges the server's memory and descriptors: --pid");
+    }
     if options.raw && !matches!(options.kind, Kind::Echo | Kind::Idle) {
         return refuse("--raw belongs to echo and idle");
     }
     Ok(())
+}
+
+/// How often curves over time have a point, in the worker's ticks and in the coordinator's samples alike.
+pub(crate) fn interval(options: &Options) -> Duration {
+    Duration::from_secs_f64((options.seconds / 60.0).clamp(0.25, 10.0))
 }
 
 fn server_address(url: &str) -> Result<SocketAddr, lexopt::Error> {
@@ -340,6 +447,10 @@ mod tests {
             "messages --hot --processes 2",
             "echo --rate 0",
             "http --raw",
+            "soak",
+            "mixed --active 0",
+            "compare one.json",
+            "report one.json",
             "echo --url https://127.0.0.1",
             "nonsense",
             "",

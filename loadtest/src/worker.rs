@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! ← prepare RUN        → prepared
-//! ← connect            → ready
-//! ← go OPENS_US        → the lines of its tally, then done
+//! ← connect            → open CONNECTIONS from time to time, then ready
+//! ← go OPENS_US        → tick NUMBER FIELDS for each interval of the window, the lines of its tally, then done
 //!                      → failed TEXT, at any point
 //! ```
 
@@ -82,6 +82,14 @@ impl Conversation {
 
     pub(crate) fn report_ready(&self) {
         tell("ready\n");
+    }
+
+    pub(crate) fn report_tick(number: u64, fields: &str) {
+        tell(&format!("tick {number} {fields}\n"));
+    }
+
+    pub(crate) fn report_open(connections: u64) {
+        tell(&format!("open {connections}\n"));
     }
 
     pub(crate) fn report_tally(&self, tally: &Tally) {

@@ -6,6 +6,7 @@
 //! * *codecs* turn bytes into values and back (`decode`, `encode`);
 //! * *sessions* are state machines: `handle_*` takes what arrived, `poll_*` hands out what to send and report.
 
+pub mod adapter;
 pub mod base64;
 pub mod engineio;
 pub mod http;

@@ -17,6 +17,7 @@ pub mod routes;
 pub mod socket;
 #[cfg(test)]
 mod testing;
+pub mod ui;
 pub mod validate;
 
 use std::cell::RefCell;
@@ -37,6 +38,7 @@ use self::request::{Params, Query, Request};
 use self::response::Response;
 use self::router::Router;
 use self::routes::Endpoint;
+use self::ui::Ui;
 use crate::crypto::token::TokenCache;
 use crate::domain::Context;
 use crate::model::time::now_ms;
@@ -48,6 +50,14 @@ pub struct Limits {
     pub body_bytes_max: u64,
     /// One table for all cores; `None` switches rate limits off.
     pub rates: Option<Arc<RateLimits>>,
+}
+
+/// What an installation may offer beside the API.
+#[derive(Default)]
+pub struct Extras {
+    pub ui: Option<Ui>,
+    /// Whether clients may write to the debugging log.
+    pub debug_log: bool,
 }
 
 /// What to do with a request of which only the head is known.
@@ -63,13 +73,15 @@ pub struct Api {
     guard: Guard,
     router: Router<Endpoint>,
     limits: Limits,
+    ui: Option<Rc<Ui>>,
 }
 
 impl Api {
-    pub fn new(ctx: Rc<Context>, tokens: Rc<RefCell<TokenCache>>, limits: Limits) -> Rc<Self> {
+    pub fn new(ctx: Rc<Context>, tokens: Rc<RefCell<TokenCache>>, limits: Limits, extras: Extras) -> Rc<Self> {
         let guard = Guard::new(Rc::clone(&ctx.tokens), tokens);
-        let router = routes::router(ctx.files.as_ref().is_some_and(Files::are_local));
-        Rc::new(Self { ctx, guard, router, limits })
+        let ui = extras.ui.map(Rc::new);
+        let router = routes::router(ctx.files.as_ref().is_some_and(Files::are_local), extras.debug_log, ui.as_ref());
+        Rc::new(Self { ctx, guard, router, limits, ui })
     }
 
     /// Whether to read the body. A malformed body counts before anything else, so nothing is refused here yet.
@@ -125,6 +137,9 @@ impl Api {
         let target = uri::split(head.target());
         let found = self.router.find(head.method(), target.path);
         let Some(found) = found.map_err(|_| Error::BadUrl(head.target().to_string()))? else {
+            if let Some(ui) = self.ui.as_ref().filter(|ui| ui.takes(&head, target)) {
+                return Ok(Begun { label: UNKNOWN_ROUTE, standing: None, answer: Ok(ui.fallback()) });
+            }
             let error = match body::read(&head, bytes) {
                 Err(error @ (Error::MalformedJson(_) | Error::NotUtf8)) => error,
                 _ => Error::NoRoute(head.target().to_string(), head.method().as_str()),

@@ -1,8 +1,12 @@
 //! An answer on its way out: status, fields, body (`spec/http.md` §6).
 
 use std::borrow::Cow;
+use std::fmt;
+use std::rc::Rc;
 
 use serde::Serialize;
+
+use crate::net::service;
 
 pub const JSON: &str = "application/json; charset=utf-8";
 pub const TEXT: &str = "text/plain; charset=utf-8";
@@ -14,13 +18,33 @@ pub struct Response {
     pub content_type: Option<&'static str>,
     pub headers: Vec<(&'static str, Cow<'static, str>)>,
     pub body: Vec<u8>,
+    /// What follows `body`, if the whole is too long to be held in memory.
+    pub rest: Option<Rest>,
     /// Close the connection after this answer.
     pub close: bool,
 }
 
+/// The rest of a long body. Equal to itself alone.
+#[derive(Clone)]
+pub struct Rest(pub Rc<dyn service::Rest>);
+
+impl fmt::Debug for Rest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} further bytes", self.0.length())
+    }
+}
+
+impl PartialEq for Rest {
+    fn eq(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Rest {}
+
 impl Response {
     pub fn empty(status: u16) -> Self {
-        Self { status, content_type: None, headers: Vec::new(), body: Vec::new(), close: false }
+        Self { status, content_type: None, headers: Vec::new(), body: Vec::new(), rest: None, close: false }
     }
 
     pub fn bytes(status: u16, content_type: &'static str, body: Vec<u8>) -> Self {

@@ -17,6 +17,7 @@ use super::request::Request;
 use super::response::Response;
 use super::rest;
 use super::router::Router;
+use super::ui::{Mount, Ui};
 use super::validate::{FromRequest, Parts};
 use crate::domain::Context;
 use crate::model::ids::AccountId;
@@ -101,16 +102,35 @@ fn take<I: FromRequest>(request: &Request) -> Result<I, Error> {
     Ok(input)
 }
 
-/// The table as a tree.
-pub fn router(has_files: bool) -> Router<Endpoint> {
+/// The table as a tree, with the routes of the web UI if there is one.
+pub fn router(has_files: bool, has_debug_log: bool, ui: Option<&Rc<Ui>>) -> Router<Endpoint> {
+    let mut routes = table();
+    if has_files {
+        // Where files are kept elsewhere this is an unknown route like any other.
+        routes.push(open(Method::Get, FILES, rest::files::read));
+    }
+    if has_debug_log {
+        routes.push(open(Method::Post, DEBUG_LOG, rest::debug_log::append));
+    }
+    if let Some(ui) = ui {
+        // A UI at the root has a `/` of its own.
+        routes.retain(|route| ui.mount != Mount::Root || route.template != "/");
+        routes.extend(ui.routes());
+    }
     let mut router = Router::default();
-    // Where files are kept elsewhere this is an unknown route like any other.
-    let files = has_files.then(|| open(Method::Get, "/files/*", rest::files::read));
-    for route in table().into_iter().chain(files) {
+    for route in routes {
         router.add(route.method, route.template, route.endpoint);
     }
     router
 }
+
+/// All templates of the API, so that nothing else takes their place.
+pub fn templates() -> impl Iterator<Item = &'static str> {
+    table().into_iter().map(|route| route.template).chain([FILES, DEBUG_LOG])
+}
+
+const FILES: &str = "/files/*";
+const DEBUG_LOG: &str = "/logs-combined-from-cli-and-mobile-for-simple-ai-debugging";
 
 fn table() -> Vec<Route> {
     use Method::{Delete, Get, Patch, Post, Put};

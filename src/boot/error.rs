@@ -25,6 +25,11 @@ pub enum Error {
         directory: PathBuf,
         error: io::Error,
     },
+    UiPrefix {
+        prefix: String,
+        expected: &'static str,
+    },
+    Ui(io::Error),
     BackPlane,
     /// A text that names the setting.
     ObjectStorage(String),
@@ -66,6 +71,10 @@ impl fmt::Display for Error {
                 "HAPPY_SERVER_LIGHT_FILES_DIR is {}, which cannot be used: {error}; expected a directory that can be written",
                 directory.display()
             ),
+            Self::UiPrefix { prefix, expected } => {
+                write!(f, "HAPPY_SERVER_UI_PREFIX is {prefix:?}; expected {expected}")
+            }
+            Self::Ui(error) => write!(f, "cannot start the thread of the web UI: {error}"),
             Self::Cores(error) => write!(f, "cannot start the core threads: {error}"),
             Self::CoreEnded => f.write_str("a core thread ended while starting; the log says why"),
             Self::Database(text) | Self::ObjectStorage(text) => f.write_str(text),

@@ -61,7 +61,8 @@ fn outgoing(response: api::response::Response) -> Response {
     if let Some(content_type) = response.content_type {
         fields.push(("Content-Type", Cow::Borrowed(content_type)));
     }
-    Response { status: response.status, fields, body: response.body, close: response.close }
+    let rest = response.rest.map(|rest| rest.0);
+    Response { status: response.status, fields, body: response.body, rest, close: response.close }
 }
 
 /// The metrics port (`spec/configuration.md` §9).
@@ -91,6 +92,7 @@ impl Service for Metrics {
                 status: 200,
                 fields: vec![("Content-Type", Cow::Borrowed("text/plain; version=0.0.4; charset=utf-8"))],
                 body: metrics::render(&self.cores).into_bytes(),
+                rest: None,
                 close: false,
             },
             "/health" if is_read => {
@@ -110,7 +112,7 @@ impl Service for Metrics {
 
 fn json(status: u16, body: String) -> Response {
     let fields = vec![("Content-Type", Cow::Borrowed("application/json; charset=utf-8"))];
-    Response { status, fields, body: body.into_bytes(), close: false }
+    Response { status, fields, body: body.into_bytes(), rest: None, close: false }
 }
 
 fn not_found(head: &RequestHead) -> Response {

@@ -157,19 +157,25 @@ static END_SESSION: Statement = Statement::portable(
 )
 .repeatable();
 
-// All rows of a flush in one statement. A guest's report counts for the session as the owner's does.
+// All rows of a flush in one statement. A guest's report counts for the session as the owner's does, unless the share has
+// been revoked since.
 static STORE_SESSIONS: Statement = Statement::two(
     r#"WITH seen AS (
-         SELECT row->>0 AS "id", TIMESTAMP 'epoch' + (row->>2)::bigint * INTERVAL '1 millisecond' AS "at"
+         SELECT row->>0 AS "id", row->>1 AS "accountId",
+                TIMESTAMP 'epoch' + (row->>2)::bigint * INTERVAL '1 millisecond' AS "at"
          FROM jsonb_array_elements($1::jsonb) AS row
        ), locked AS (
          SELECT s."id" FROM "Session" s WHERE s."id" IN (SELECT "id" FROM seen) ORDER BY s."id" FOR NO KEY UPDATE
        )
        UPDATE "Session" s SET "lastActiveAt" = seen."at", "active" = TRUE, "updatedAt" = $2
-       FROM seen JOIN locked ON locked."id" = seen."id" WHERE s."id" = seen."id""#,
+       FROM seen JOIN locked ON locked."id" = seen."id"
+       WHERE s."id" = seen."id" AND (s."accountId" = seen."accountId" OR EXISTS
+         (SELECT 1 FROM "SessionShare" h WHERE h."sessionId" = s."id" AND h."sharedWithUserId" = seen."accountId"))"#,
     r#"UPDATE "Session" SET "lastActiveAt" = seen."at", "active" = TRUE, "updatedAt" = $2
-       FROM (SELECT json_extract("value", '$[0]') AS "id", json_extract("value", '$[2]') AS "at" FROM json_each($1)) seen
-       WHERE "Session"."id" = seen."id""#,
+       FROM (SELECT json_extract("value", '$[0]') AS "id", json_extract("value", '$[1]') AS "accountId",
+                    json_extract("value", '$[2]') AS "at" FROM json_each($1)) seen
+       WHERE "Session"."id" = seen."id" AND ("Session"."accountId" = seen."accountId" OR EXISTS
+         (SELECT 1 FROM "SessionShare" h WHERE h."sessionId" = seen."id" AND h."sharedWithUserId" = seen."accountId"))"#,
 )
 .repeatable();
 

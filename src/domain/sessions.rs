@@ -439,6 +439,8 @@ pub async fn delete(ctx: &Context, account: &AccountId, session: &SessionId) -> 
     }
     for (participant, cursor) in cursors {
         let body = Body { t: "delete-session", sid: session.as_str(), id: session.as_str() };
+        let (account, seq) = (participant.clone(), cursor);
+        ctx.events.publish(Event::Withdrawn { account, session: session.clone(), seq });
         ctx.events.publish(user_update(&participant, cursor, &body));
     }
     Ok(true)

@@ -16,7 +16,7 @@ use super::locks::lock_accounts;
 use super::{Context, RawJson, friends};
 use crate::model::ids::{AccountId, SessionId, cuid};
 use crate::model::time::now_ms;
-use crate::realtime::event::Audience;
+use crate::realtime::event::{Audience, Event};
 use crate::storage::value::{Row, Value};
 use crate::storage::{Error, Statement, Tx};
 
@@ -332,6 +332,8 @@ pub async fn revoke(
         Ok(removed) => removed,
         Err(refusal) => return Ok(Err(refusal)),
     };
+    let (account, seq) = (recipient.clone(), marks.cursor);
+    ctx.events.publish(Event::Withdrawn { account, session: session.clone(), seq });
     let event = SessionShareRevoked { t: "session-share-revoked", session_id: session, sid: session, share_id };
     marks.publish_silent(ctx);
     ctx.publish_update(&recipient, marks.cursor, Audience::All, &event);

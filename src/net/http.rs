@@ -18,10 +18,10 @@ use protocol::http::head::{HeadParser, RequestHead};
 use protocol::http::{Error as HeadError, Expectation, Framing, Limits, Method};
 
 use super::fd::{self, Received};
-use super::service::{Admission, Incoming, Liveness, Outcome, Response, Service};
-use super::turn::Turn;
+use super::service::{Admission, Incoming, Liveness, Outcome, Response, Rest, Service};
+use super::turn::{Timer, Turn};
 use crate::runtime::race::{Either, race};
-use crate::runtime::timer::{Millis, Sleep};
+use crate::runtime::timer::Millis;
 
 const HEAD_TIMEOUT_MS: u64 = 60_000;
 const IDLE_TIMEOUT_MS: u64 = 72_000;
@@ -72,7 +72,7 @@ struct Connection<S> {
     /// Received and not yet used. Empty and without capacity while idle.
     input: Vec<u8>,
     /// One for all requests, see [`Self::readable_until`].
-    timer: Option<Sleep>,
+    timer: Option<Timer>,
 }
 
 impl<S: Service + 'static> Connection<S> {
@@ -95,6 +95,7 @@ impl<S: Service + 'static> Connection<S> {
                     status: 503,
                     fields: vec![("Content-Type", Cow::Borrowed("application/json; charset=utf-8"))],
                     body: body.to_vec(),
+                    rest: None,
                     close: true,
                 };
                 return self.respond(&head, response, false).await.map(|_| ());
@@ -111,7 +112,7 @@ impl<S: Service + 'static> Connection<S> {
     /// Reads one request and answers it. Returns whether the connection goes on.
     async fn request(&mut self, head: RequestHead, head_bytes: usize, keep: bool) -> io::Result<bool> {
         if head.expectation() == Expectation::Unsupported {
-            let response = Response { status: 417, fields: Vec::new(), body: Vec::new(), close: true };
+            let response = Response { status: 417, fields: Vec::new(), body: Vec::new(), rest: None, close: true };
             return self.respond(&head, response, false).await;
         }
         let (bytes_max, ticket, cancel) = match self.http.service.admit(&head) {
@@ -161,8 +162,7 @@ impl<S: Service + 'static> Connection<S> {
             Outcome::Drop => Ok(false),
             Outcome::Upgrade { response, attach } => {
                 fd::send_all(&self.stream, &response).await?;
-                let stream = fd::adopt(fd::duplicate(&self.stream)?)?;
-                attach(stream, std::mem::take(&mut self.input));
+                attach(fd::duplicate(&self.stream)?, std::mem::take(&mut self.input));
                 Ok(false)
             }
         }
@@ -206,7 +206,7 @@ impl<S: Service + 'static> Connection<S> {
                 None => self.stream.readable(false).await?,
             }
             let mut buffer = self.http.turn.read_buffer.borrow_mut();
-            match fd::receive(&self.stream, &mut buffer)? {
+            match fd::receive(fd::borrow(&self.stream), &mut buffer)? {
                 Received::Bytes(n) => {
                     self.input.extend_from_slice(&buffer[..n]);
                     return Ok(true);
@@ -265,7 +265,7 @@ impl<S: Service + 'static> Connection<S> {
         let head = ResponseHead {
             status: response.status,
             date: Some(&date),
-            content_length: Some(response.body.len() as u64),
+            content_length: Some(response.body.len() as u64 + response.rest.as_ref().map_or(0, |rest| rest.length())),
             connection: if keep { encode::Connection::KeepAlive } else { encode::Connection::Close },
         };
         encode::response_head(&mut bytes, &head, response.fields.iter().map(|(name, value)| (*name, value.as_ref())));
@@ -273,10 +273,28 @@ impl<S: Service + 'static> Connection<S> {
             bytes.extend_from_slice(&response.body);
         }
         fd::send_all(&self.stream, &bytes).await?;
+        if let Some(rest) = response.rest.filter(|_| !shape.head_only)
+            && !self.write_rest(rest.as_ref()).await?
+        {
+            return Ok(false);
+        }
         if !keep {
             self.linger().await;
         }
         Ok(keep)
+    }
+
+    /// Sends the rest of a long body. Returns whether all of it could be had.
+    async fn write_rest(&mut self, rest: &dyn Rest) -> io::Result<bool> {
+        let mut left = rest.length();
+        while left > 0 {
+            let Some(piece) = rest.next().await.filter(|piece| !piece.is_empty()) else { return Ok(false) };
+            // A file that has grown meanwhile is sent as long as it was announced.
+            let length = usize::try_from(left).map_or(piece.len(), |left| left.min(piece.len()));
+            fd::send_all(&self.stream, &piece[..length]).await?;
+            left -= length as u64;
+        }
+        Ok(true)
     }
 
     async fn refuse_head(&mut self, error: HeadError) -> io::Result<()> {
@@ -290,13 +308,13 @@ impl<S: Service + 'static> Connection<S> {
     async fn linger(&mut self) {
         const LINGER_MS: u64 = 1_000;
         const LINGER_BYTES_MAX: usize = 1 << 20;
-        fd::shutdown(&self.stream, Shutdown::Write);
+        fd::shutdown(fd::borrow(&self.stream), Shutdown::Write);
         let deadline = self.http.turn.sleep(LINGER_MS);
         let drain = async {
             let mut discarded = 0;
             while discarded < LINGER_BYTES_MAX && self.stream.readable(false).await.is_ok() {
                 let mut buffer = self.http.turn.read_buffer.borrow_mut();
-                match fd::receive(&self.stream, &mut buffer) {
+                match fd::receive(fd::borrow(&self.stream), &mut buffer) {
                     Ok(Received::Bytes(n)) => discarded += n,
                     Ok(Received::Empty) => {}
                     Ok(Received::End) | Err(_) => return,

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::rc::Rc;
 
@@ -19,8 +20,20 @@ pub struct Response {
     pub status: u16,
     pub fields: Vec<(&'static str, Cow<'static, str>)>,
     pub body: Vec<u8>,
+    /// What follows `body`, if the whole is too long to be held in memory.
+    pub rest: Option<Rc<dyn Rest>>,
     /// Close the connection after this answer.
     pub close: bool,
+}
+
+/// The rest of a long body, fetched piece by piece while it is sent.
+pub trait Rest {
+    /// How many bytes there are in all.
+    fn length(&self) -> u64;
+
+    /// The next bytes. Nothing, or `None`, before `length` bytes have come is a failure: the connection is dropped, so
+    /// that the client sees that its answer is incomplete.
+    fn next(&self) -> Pin<Box<dyn Future<Output = Option<Vec<u8>>> + '_>>;
 }
 
 /// What to do with a request of which only the head is known.
@@ -48,7 +61,7 @@ pub struct Incoming {
 }
 
 /// Takes a connection that stops being HTTP, with the bytes that followed the request.
-pub type Attach = Box<dyn FnOnce(TcpStream, Vec<u8>)>;
+pub type Attach = Box<dyn FnOnce(OwnedFd, Vec<u8>)>;
 
 /// What became of a request.
 pub enum Outcome {
@@ -94,5 +107,5 @@ pub trait Service {
     fn handle(self: Rc<Self>, incoming: Incoming, liveness: Liveness) -> Answer;
 
     /// Gives a connection to another core: its descriptor and the bytes read but not used.
-    fn hand_off(&self, to: CoreId, descriptor: std::os::fd::OwnedFd, bytes: Vec<u8>, peer: SocketAddr);
+    fn hand_off(&self, to: CoreId, descriptor: OwnedFd, bytes: Vec<u8>, peer: SocketAddr);
 }

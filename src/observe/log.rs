@@ -1,5 +1,7 @@
-//! The log: one line per entry on standard error, as text or as JSON.
+//! The log: one line per entry on standard error, as text or as JSON; and, for debugging, a file that clients write to
+//! as well.
 //!
+//! Limit: [`DEBUG_BYTES_MAX`] for that file; whatever comes after them is dropped.
 //! Invariants: an entry is one line, whatever a client managed to get into it, because control characters are escaped;
 //! an entry is written whole, by one system call. A log that nobody reads is no reason to fail, so write errors are
 //! ignored.
@@ -8,6 +10,8 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use log::{LevelFilter, Record};
 
@@ -20,8 +24,46 @@ const OWN_TARGET: &str = "happier_server";
 struct Logger {
     level: LevelFilter,
     format: LogFormat,
-    /// The debugging log of configuration.md §8.3.
-    debug_file: Option<File>,
+    debug_file: Option<Arc<DebugFile>>,
+}
+
+/// The debugging log (`spec/configuration.md` §8.3).
+struct DebugFile {
+    file: File,
+    hostname: String,
+    written: AtomicU64,
+}
+
+/// Clients may write to the debugging log without being asked who they are.
+pub const DEBUG_BYTES_MAX: u64 = 256 << 20;
+
+static DEBUG_FILE: OnceLock<Arc<DebugFile>> = OnceLock::new();
+
+/// An entry that a client has sent for the debugging log (`spec/http.md` §15.10).
+pub struct ClientEntry<'a> {
+    /// As the client says it: `error`, `warn` or `warning`, `debug` in any case; everything else is `info`.
+    pub level: &'a str,
+    pub source: &'a str,
+    pub platform: Option<&'a str>,
+    pub timestamp: &'a str,
+    pub message: &'a str,
+}
+
+/// Writes a client's entry to the debugging log, if there is one. Entries of the level `debug` are not written.
+pub fn client_entry(entry: &ClientEntry<'_>) {
+    let level = match entry.level.to_ascii_lowercase().as_str() {
+        "error" => 50,
+        "warn" | "warning" => 40,
+        "debug" => return,
+        _ => 30,
+    };
+    let Some(file) = DEBUG_FILE.get() else { return };
+    let mut fields = format!(",\"source\":{}", json(entry.source));
+    if let Some(platform) = entry.platform {
+        let _ = write!(fields, ",\"platform\":{}", json(platform));
+    }
+    let _ = write!(fields, ",\"timestamp\":{}", json(entry.timestamp));
+    file.write(&debug_line(level, now_ms(), &file.hostname, &fields, entry.message));
 }
 
 /// Directory of debugging logs, below the working directory.
@@ -31,7 +73,10 @@ const DEBUG_DIRECTORY: &str = ".logs";
 pub fn start(settings: Log) {
     let mut problem = None;
     let debug_file = settings.debug_file.then(|| open_debug_file(Path::new(DEBUG_DIRECTORY), now_ms()));
-    let debug_file = debug_file.and_then(|opened| opened.map_err(|error| problem = Some(error)).ok());
+    let debug_file = debug_file.and_then(|opened| opened.map_err(|error| problem = Some(error)).ok()).map(Arc::new);
+    if let Some(file) = &debug_file {
+        let _ = DEBUG_FILE.set(Arc::clone(file));
+    }
     let logger = Logger { level: settings.level, format: settings.format, debug_file };
     if log::set_boxed_logger(Box::new(logger)).is_ok() {
         log::set_max_level(settings.level);
@@ -42,11 +87,22 @@ pub fn start(settings: Log) {
 }
 
 /// A new file named after the start. Local time is not worth a time zone database: the name is in UTC.
-fn open_debug_file(directory: &Path, now_ms: i64) -> io::Result<File> {
+fn open_debug_file(directory: &Path, now_ms: i64) -> io::Result<DebugFile> {
     fs::create_dir_all(directory)?;
     let time = Timestamp::of(now_ms);
     let name = format!("{:02}-{:02}-{:02}-{:02}-{:02}.log", time.month, time.day, time.hour, time.minute, time.second);
-    File::options().create(true).append(true).open(directory.join(name))
+    let file = File::options().create(true).append(true).open(directory.join(name))?;
+    let hostname = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let written = AtomicU64::new(file.metadata()?.len());
+    Ok(DebugFile { file, hostname: hostname.trim().to_owned(), written })
+}
+
+impl DebugFile {
+    fn write(&self, line: &str) {
+        if self.written.fetch_add(line.len() as u64, Ordering::Relaxed) < DEBUG_BYTES_MAX {
+            let _ = (&self.file).write_all(line.as_bytes());
+        }
+    }
 }
 
 impl log::Log for Logger {
@@ -65,8 +121,9 @@ impl log::Log for Logger {
             LogFormat::Json => json_line(record, now_ms),
         };
         let _ = io::stderr().write_all(line.as_bytes());
-        if let Some(mut file) = self.debug_file.as_ref() {
-            let _ = file.write_all(debug_line(record, now_ms).as_bytes());
+        if let Some(file) = &self.debug_file {
+            let level = debug_level(record.level());
+            file.write(&debug_line(level, now_ms, &file.hostname, "", &record.args().to_string()));
         }
     }
 
@@ -102,19 +159,21 @@ fn json_line(record: &Record<'_>, now_ms: i64) -> String {
     line
 }
 
-/// The form of the reference server's debugging log, where levels are numbers.
-fn debug_line(record: &Record<'_>, now_ms: i64) -> String {
-    let level = match record.level() {
+fn debug_level(level: log::Level) -> u8 {
+    match level {
         log::Level::Error => 50,
         log::Level::Warn => 40,
         log::Level::Info => 30,
         log::Level::Debug | log::Level::Trace => 20,
-    };
-    let time = Timestamp::of(now_ms);
-    let message = json(&record.args().to_string());
+    }
+}
+
+/// The form of the reference server's debugging log, where levels are numbers. `fields` begin with a comma each.
+fn debug_line(level: u8, now_ms: i64, hostname: &str, fields: &str, message: &str) -> String {
+    let (time, pid) = (Timestamp::of(now_ms), std::process::id());
+    let (hostname, message) = (json(hostname), json(message));
     format!(
-        "{{\"level\":{level},\"time\":{now_ms},\"localTime\":\"{time}\",\"pid\":{},\"msg\":{message}}}\n",
-        std::process::id()
+        "{{\"level\":{level},\"time\":{now_ms},\"localTime\":\"{time}\",\"pid\":{pid},\"hostname\":{hostname}{fields},\"msg\":{message}}}\n"
     )
 }
 
@@ -217,8 +276,9 @@ mod tests {
     #[test]
     fn json_lines_parse_and_stay_one_line() {
         let message = "a \"quote\"\n\u{202e}\u{7f}\u{2028}ü";
-        for form in [json_line, debug_line] {
-            let line = record(Level::Warn, "happier_server::net", message, |record| form(record, NOW_MS));
+        let for_machines = record(Level::Warn, "happier_server::net", message, |record| json_line(record, NOW_MS));
+        let of_a_client = debug_line(40, NOW_MS, "host", ",\"source\":\"cli\"", message);
+        for line in [for_machines, of_a_client] {
             assert!(line.ends_with("}\n") && !line.trim_end().contains(is_unprintable), "{line}");
             let value: serde_json::Value = serde_json::from_str(&line).unwrap();
             assert_eq!(value["msg"], message);
@@ -270,7 +330,7 @@ mod tests {
         let name = crate::model::ids::file_name_id();
         let directory = std::env::temp_dir().join(format!("happier-log-{name}"));
         let file = open_debug_file(&directory, NOW_MS).unwrap();
-        let logger = Logger { level: LevelFilter::Info, format: LogFormat::Text, debug_file: Some(file) };
+        let logger = Logger { level: LevelFilter::Info, format: LogFormat::Text, debug_file: Some(Arc::new(file)) };
         record(Level::Info, "happier_server", "one", |record| logger.log(record));
         record(Level::Debug, "happier_server", "too quiet", |record| logger.log(record));
         let written = fs::read_to_string(directory.join("01-01-00-00-00.log")).unwrap();

@@ -1,6 +1,7 @@
 //! The application as a connection sees it: who may come in, and what its events mean.
 
 use super::home::Class;
+use super::rpc::Call;
 use crate::model::ids::{AccountId, SocketId};
 use crate::runtime::slab::Key;
 
@@ -38,6 +39,10 @@ pub trait Application {
 
     /// Called in order of arrival; must not block. What takes longer goes into a task.
     fn event(&self, caller: &Caller<'_>, incoming: &Incoming<'_>);
+
+    /// A call of another account has waited for its method, which is there now: whether it may still be made is asked
+    /// again, and it is made or refused.
+    fn reconsider(&self, call: Box<Call>);
 
     /// The connection has ended and has left its rooms.
     fn left(&self, caller: &Caller<'_>, class: &Class);

@@ -47,6 +47,14 @@ pub enum Event {
         account: AccountId,
         seq: i64,
     },
+    /// With this cursor the account has lost a session: its share was revoked, or the session deleted. Updates about the
+    /// session with lower cursors that are still under way are not delivered any more. Published before the update that
+    /// tells of the loss; cursors from after a new share are higher, so they are delivered again.
+    Withdrawn {
+        account: AccountId,
+        session: SessionId,
+        seq: i64,
+    },
     Ephemeral(Ephemeral),
 }
 

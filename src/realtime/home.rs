@@ -55,6 +55,10 @@ impl Member {
 /// another core, unless it belongs to another replica or had no event of its own; then nobody waits for long.
 pub const GAP_WAIT_MS: u64 = 50;
 
+/// Lost sessions that a home remembers, the latest; a loss need only be remembered while updates from before it may
+/// still come in, which is for a moment.
+const WITHDRAWN_MAX: usize = 64;
+
 /// Updates held back for one account. Beyond that the oldest goes out although its predecessor is missing.
 pub const HELD_MAX: usize = 256;
 
@@ -83,6 +87,8 @@ pub struct Home {
     /// Highest cursor that has gone out; 0 before the first.
     published: i64,
     held: VecDeque<Held>,
+    /// Sessions that the account has lost, and the cursors of that.
+    withdrawn: Vec<(SessionId, i64)>,
     /// What members have registered for calls.
     pub(super) methods: Methods,
 }
@@ -138,7 +144,31 @@ impl Home {
         self.take(seq, None, now, out)
     }
 
+    /// Nobody hears any more of what happened in a session before the account has lost it. Only the order is kept.
+    pub fn withdraw(&mut self, session: SessionId, seq: i64) {
+        if let Some(known) = self.withdrawn.iter().position(|(lost, _)| *lost == session) {
+            let (_, before) = self.withdrawn.remove(known);
+            self.withdrawn.push((session, seq.max(before)));
+        } else {
+            if self.withdrawn.len() >= WITHDRAWN_MAX {
+                self.withdrawn.remove(0);
+            }
+            self.withdrawn.push((session, seq));
+        }
+        let mut held = std::mem::take(&mut self.held);
+        for held in &mut held {
+            held.update = held.update.take().filter(|update| !self.is_withdrawn(update));
+        }
+        self.held = held;
+    }
+
+    fn is_withdrawn(&self, update: &Update) -> bool {
+        let Audience::Session(about) = &update.audience else { return false };
+        self.withdrawn.iter().any(|(lost, seq)| lost == about && update.seq < *seq)
+    }
+
     fn take(&mut self, seq: i64, update: Option<Update>, now: Millis, out: &mut Vec<Released>) -> Option<Millis> {
+        let update = update.filter(|update| !self.is_withdrawn(update));
         let held = Held { seq, update, epoch: self.epoch, until: now + GAP_WAIT_MS };
         if self.published == 0 || seq <= self.published + 1 {
             self.publish(held, out);
@@ -302,6 +332,30 @@ mod tests {
         home.offer(update(6), 0, &mut out);
         home.offer(update(5), 0, &mut out);
         assert_eq!(seqs(&mut out), [4, 4, 5, 6, 6]);
+    }
+
+    #[test]
+    fn what_happened_in_a_session_before_it_was_lost_is_not_delivered_after() {
+        let about =
+            |session: &str, seq| Update { audience: Audience::Session(SessionId::from(session)), ..update(seq) };
+        let mut home = Home::default();
+        let mut out = Vec::new();
+        home.offer(about("s", 1), 0, &mut out);
+        home.offer(about("s", 4), 0, &mut out);
+        home.offer(about("t", 5), 0, &mut out);
+        home.withdraw(SessionId::from("s"), 6);
+        home.offer(update(6), 0, &mut out);
+        home.offer(about("s", 2), 1, &mut out);
+        assert_eq!(home.offer(about("t", 3), 1, &mut out), None, "cursors of what is not delivered leave no gap");
+        assert_eq!(seqs(&mut out), [1, 3, 5, 6]);
+        home.withdraw(SessionId::from("s"), 2);
+        home.offer(about("s", 4), 2, &mut out);
+        home.offer(about("s", 7), 2, &mut out);
+        assert_eq!(seqs(&mut out), [7], "shared again");
+        for n in 0..1000 {
+            home.withdraw(SessionId::from(format!("other {n}")), 8);
+        }
+        assert_eq!(home.withdrawn.len(), WITHDRAWN_MAX);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::collections::hash_map::{DefaultHasher, Entry};
 use std::hash::{Hash, Hasher};
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -20,9 +21,11 @@ use super::client::{Client, Socket};
 use super::event::{Ephemeral, Event, Publish, Update};
 use super::home::{Home, Member, Place, Released};
 use super::message::{Delivery, Message};
+use super::rpc::Peer;
 use super::rpc::calls::Calls;
 use crate::model::ids::{AccountId, SocketId};
 use crate::net::frame::Frame;
+use crate::net::reactor::Reactor;
 use crate::net::turn::Turn;
 use crate::observe::metrics::CoreMetrics;
 use crate::runtime::cores::CoreId;
@@ -61,6 +64,8 @@ pub struct Hub {
     pub core: CoreId,
     pub turn: Rc<Turn>,
     pub settings: Settings,
+    /// The websockets of this core.
+    pub reactor: Reactor,
     mailboxes: Arc<[Arc<Mailbox<Message>>]>,
     pub(super) application: RefCell<Option<Rc<dyn Application>>>,
     pub(super) sessions: RefCell<Slab<Client>>,
@@ -77,16 +82,18 @@ pub struct Hub {
 }
 
 impl Hub {
+    /// Fails if the process has no descriptor left for the websockets' poller.
     pub fn new(
         core: CoreId,
         turn: Rc<Turn>,
         settings: Settings,
         mailboxes: Arc<[Arc<Mailbox<Message>>]>,
         metrics: Arc<CoreMetrics>,
-    ) -> Rc<Self> {
+    ) -> io::Result<Rc<Self>> {
         let cores = mailboxes.len();
-        Rc::new(Self {
+        Ok(Rc::new(Self {
             core,
+            reactor: Reactor::new(Rc::clone(&turn), settings.outbox_bytes_max)?,
             turn,
             settings,
             mailboxes,
@@ -99,7 +106,7 @@ impl Hub {
             overdue: Cell::new(None),
             metrics,
             stopping: Cell::new(false),
-        })
+        }))
     }
 
     /// The application needs the hub to publish, and the hub the application to ask; so it comes second.
@@ -174,6 +181,11 @@ impl Hub {
                 let now = self.turn.now();
                 self.with_home(&account, |home, due| home.pass(seq, now, due));
             }
+            Event::Withdrawn { account, session, seq } => {
+                if let Some(home) = self.homes.borrow_mut().get_mut(&account) {
+                    home.withdraw(session, seq);
+                }
+            }
             Event::Ephemeral(ephemeral) => {
                 if let Some(home) = self.homes.borrow().get(&ephemeral.account) {
                     let frame = encode_ephemeral(&ephemeral);
@@ -204,12 +216,13 @@ impl Hub {
 
     fn deliver<'a>(&self, recipients: impl Iterator<Item = &'a Member>, frame: &Frame) {
         for member in recipients {
-            self.hand_over(member.place, frame);
+            self.hand_over(Peer { place: member.place, socket: member.socket }, frame);
         }
     }
 
     /// Sends a frame to a connection wherever it is, after everything handed over to the same place before it.
-    fn hand_over(&self, place: Place, frame: &Frame) {
+    fn hand_over(&self, to: Peer, frame: &Frame) {
+        let Peer { place, socket } = to;
         if place.core == self.core {
             return self.emit(place.key, frame.clone());
         }
@@ -220,9 +233,11 @@ impl Hub {
             self.turn.mark(place.key);
         }
         match batch.deliveries.last_mut() {
-            Some(last) if batch.last.as_ref().is_some_and(|other| other.is_same(frame)) => last.to.push(place.key),
+            Some(last) if batch.last.as_ref().is_some_and(|other| other.is_same(frame)) => {
+                last.to.push((place.key, socket))
+            }
             _ => {
-                batch.deliveries.push(Delivery { frame: frame.bytes().to_vec(), to: vec![place.key] });
+                batch.deliveries.push(Delivery { frame: frame.bytes().to_vec(), to: vec![(place.key, socket)] });
                 batch.last = Some(frame.clone());
             }
         }
@@ -300,16 +315,17 @@ impl Hub {
         }
     }
 
-    /// Answers an event after the updates of `account` that this core has published before, the connection's own among
+    /// Answers an event after the updates of the connection's account that this core has published before, its own among
     /// them. They come by way of the account's home, so for a connection that lives elsewhere the answer does, too.
-    pub fn acknowledge_in_order(&self, key: Key, account: &AccountId, ack: Option<u64>, argument: &str) {
+    pub fn acknowledge_in_order(&self, from: &Caller<'_>, ack: Option<u64>, argument: &str) {
+        let Caller { key, socket, account } = *from;
         let home = self.home_of(account);
         if home == self.core {
             return self.acknowledge(key, ack, argument);
         }
         if let Some(id) = ack {
             let frame = Frame::text(|out| protocol::socketio::packet::encode_ack(out, id, argument)).bytes().to_vec();
-            self.post(home, Message::Relay { to: Place { core: self.core, key }, frame });
+            self.post(home, Message::Relay { to: self.peer(key, socket), frame });
         }
     }
 
@@ -366,8 +382,10 @@ impl Hub {
             Message::Deliver(deliveries) => {
                 for Delivery { frame, to } in deliveries {
                     let frame = Frame::from_bytes(&frame);
-                    for key in to {
-                        self.emit(key, frame.clone());
+                    for (key, socket) in to {
+                        if self.is_connected(key, socket) {
+                            self.emit(key, frame.clone());
+                        }
                     }
                 }
             }
@@ -399,7 +417,7 @@ impl Publish for Hub {
     fn publish(&self, event: Event) {
         let account = match &event {
             Event::Update(update) => &update.account,
-            Event::Silent { account, .. } => account,
+            Event::Silent { account, .. } | Event::Withdrawn { account, .. } => account,
             Event::Ephemeral(ephemeral) => &ephemeral.account,
         };
         let home = self.home_of(account);

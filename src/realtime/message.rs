@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use protocol::engineio::sid::Sid;
-use protocol::websocket::message::Decoder;
 
 use super::event::Event;
 use super::home::{Member, Place};
-use super::rpc;
-use crate::model::ids::AccountId;
+use super::rpc::{self, Peer};
+use crate::model::ids::{AccountId, SocketId};
+use crate::net::websocket::Departure;
 use crate::runtime::cores::CoreId;
 use crate::runtime::slab::Key;
 
@@ -32,7 +32,7 @@ pub enum Message {
     Deliver(Vec<Delivery>),
     /// To a home core: pass this on behind the updates that were published before it.
     Relay {
-        to: Place,
+        to: Peer,
         frame: Vec<u8>,
     },
     /// From a home core that has missed messages: its members have to come again.
@@ -62,18 +62,17 @@ pub enum Stop {
     Leave,
 }
 
-/// One frame and who gets it.
+/// One frame and who gets it. A session may be somebody else's connection by the time of the delivery, so its socket is
+/// named, too.
 pub struct Delivery {
     pub frame: Vec<u8>,
-    pub to: Vec<Key>,
+    pub to: Vec<(Key, SocketId)>,
 }
 
 /// A websocket session on its way to another core, right after its CONNECT packet has named the account.
 pub struct Moved {
-    pub descriptor: OwnedFd,
-    pub decoder: Decoder,
-    /// Received behind the CONNECT packet.
-    pub unread: Vec<u8>,
+    /// With what was received behind the CONNECT packet.
+    pub departure: Departure,
     pub sid: Sid,
     /// Milliseconds until the next ping is due.
     pub ping_in_ms: u64,

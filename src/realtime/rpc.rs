@@ -34,6 +34,9 @@ pub struct Call {
     /// Whose registrations are looked at.
     pub account: AccountId,
     pub method: String,
+    /// The caller's account, if it is another one. Its right was found when the call was made; a call that has waited
+    /// since is judged again.
+    pub on_behalf_of: Option<AccountId>,
     /// Raw JSON; nothing if the caller sent nothing.
     pub params: Option<String>,
     pub caller: Peer,
@@ -47,6 +50,10 @@ pub enum Outcome {
     /// The raw JSON of the first argument of the target's acknowledgement, if it had one.
     Answered(Option<String>),
     NotAvailable,
+    /// The caller's right has been taken away while the call waited.
+    Forbidden,
+    /// Whether the caller still has the right cannot be found out.
+    Failed,
     SameSocket,
     TimedOut,
     /// Too many calls are under way already ([`calls::CALLS_MAX`], [`calls::CALLS_PER_TARGET_MAX`]).
@@ -62,6 +69,8 @@ impl Outcome {
             Self::NotAvailable => {
                 r#"{"ok":false,"error":"RPC method not available","errorCode":"RPC_METHOD_NOT_AVAILABLE"}"#.to_string()
             }
+            Self::Forbidden => r#"{"ok":false,"error":"Forbidden"}"#.to_string(),
+            Self::Failed => r#"{"ok":false,"error":"Internal error"}"#.to_string(),
             Self::SameSocket => r#"{"ok":false,"error":"Cannot call RPC on the same socket"}"#.to_string(),
             Self::TimedOut => r#"{"ok":false,"error":"operation has timed out"}"#.to_string(),
             Self::Busy => r#"{"ok":false,"error":"Too many calls in flight"}"#.to_string(),
@@ -106,6 +115,11 @@ impl Hub {
     /// A connection of this core as the others name it.
     pub fn peer(&self, key: Key, socket: SocketId) -> Peer {
         Peer { place: Place { core: self.core, key }, socket }
+    }
+
+    /// The end of a call that is not to be made after all.
+    pub fn rpc_refuse(&self, call: &Call, outcome: Outcome) {
+        self.answer(call.caller, call.ack, outcome);
     }
 
     fn rpc_post(&self, to: CoreId, post: Post) {
@@ -153,7 +167,11 @@ impl Hub {
                 self.tell(by, "rpc-registered", method_argument(&method));
                 let waiting = self.calls.borrow_mut().take_waiting(account, &method);
                 for call in waiting {
-                    self.dispatch(call);
+                    if call.on_behalf_of.is_some() {
+                        self.application().reconsider(call);
+                    } else {
+                        self.dispatch(call);
+                    }
                 }
             }
             Err(Full) => {

@@ -15,6 +15,7 @@ pub mod objects;
 pub mod postgres;
 pub mod sqlite;
 pub mod statement;
+pub mod static_files;
 pub mod value;
 
 pub use db::{Db, Kind, Tx};

@@ -78,6 +78,7 @@ const CASES: &[Case] = cases![
     sharing::refusals,
     sharing::granting_and_changing,
     sharing::delegation,
+    sharing::deletion,
     public_shares::managing,
     public_shares::visiting,
     public_shares::consent_and_log,

@@ -92,6 +92,10 @@ pub async fn flushing(server: Rc<Server>) {
     presence::store_machines(&server.ctx, &[seen(machine.clone(), &bob, now)]).await.unwrap();
     let row = presence::machine(&server.ctx, &alice.id, &machine).await.unwrap();
     assert_eq!(row.map(|row| row.last_active_at), Some(now - 1_000));
+    // A guest whose share is revoked between report and flush.
+    presence::store_sessions(&server.ctx, &[seen(second.clone(), &bob, now - 7)]).await.unwrap();
+    let row = presence::session(&server.ctx, &alice.id, &second).await.unwrap();
+    assert_eq!(row.map(|row| row.last_active_at), Some(now));
     silence(&server);
 }
 

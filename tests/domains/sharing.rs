@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use happier_server::realtime::event::Audience::All;
+use happier_server::realtime::event::Event;
 use protocol::base64;
 use serde_json::{Value as Json, json};
 
@@ -152,6 +153,39 @@ pub async fn granting_and_changing(server: Rc<Server>) {
     assert_eq!(share_changes.len(), 1, "the one who acts is marked");
 }
 
+/// What the accounts that lose a session still have under way is stopped before they are told of the loss.
+fn lost_before_told(server: &Server, session: &str, accounts: &[&Account]) {
+    let mut events = server.events();
+    events.retain(|event| !matches!(event, Event::Silent { .. }));
+    let (mut lost, mut told) = (Vec::new(), Vec::new());
+    for event in events {
+        match event {
+            Event::Withdrawn { account, session: which, seq } => {
+                assert_eq!(which.as_str(), session);
+                lost.push((account, seq));
+            }
+            Event::Update(update) => {
+                assert!(lost.contains(&(update.account.clone(), update.seq)), "told before: {update:?}");
+                told.push(update.account.as_str().to_string());
+            }
+            other => panic!("not expected: {other:?}"),
+        }
+    }
+    let mut expected: Vec<_> = accounts.iter().map(|account| account.id.as_str().to_string()).collect();
+    expected.sort();
+    told.sort();
+    assert_eq!(told, expected);
+}
+
+pub async fn deletion(server: Rc<Server>) {
+    let (alice, bob) = (server.account().await, server.account().await);
+    let session = server.session(&alice, "s").await;
+    server.share(&session, &alice, &bob, "view").await;
+    server.events();
+    server.ok(&alice, "DELETE", &format!("/v1/sessions/{session}"), None).await;
+    lost_before_told(&server, &session, &[&alice, &bob]);
+}
+
 pub async fn delegation(server: Rc<Server>) {
     move_on(&server);
     let (alice, admin, friend) = (server.account().await, server.account().await, server.account().await);
@@ -192,7 +226,9 @@ pub async fn delegation(server: Rc<Server>) {
     assert_ne!(server.get(&alice, "/v2/cursor").await["cursor"], owner_before);
     assert_eq!(share(&admin, &admin, "view", json!({})).await.0, 400);
     let own = format!("{path}/{of_admin}");
+    server.events();
     assert_eq!(server.ok(&admin, "DELETE", &own, None).await, json!({"success": true}));
+    lost_before_told(&server, &session, &[&admin]);
     refused(&server, &admin, "GET", &path, None, 403, "Forbidden").await;
     assert_eq!(patch(&friend, &of_friend, json!({})).await, 403);
 }

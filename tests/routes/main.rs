@@ -14,6 +14,7 @@ mod service;
 mod sessions;
 #[path = "../support/storage.rs"]
 mod support;
+mod ui;
 
 use std::future::Future;
 use std::pin::Pin;

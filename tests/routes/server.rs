@@ -12,7 +12,8 @@ use std::sync::Arc;
 use ed25519_dalek::{Signer, SigningKey};
 use happier_server::api::limits::RateLimits;
 use happier_server::api::response::Response;
-use happier_server::api::{Api, Limits};
+use happier_server::api::ui::Ui;
+use happier_server::api::{Api, Extras, Limits};
 use happier_server::crypto::random;
 use happier_server::crypto::seal::ColumnKeys;
 use happier_server::crypto::token::{TokenCache, Tokens};
@@ -77,7 +78,16 @@ impl Server {
         Self::with_pairing_ttl(db, tokens, 86_400_000)
     }
 
+    #[allow(dead_code, reason = "the tests of the domains, which share this file, know no web UI")]
+    pub(crate) fn with_ui(db: Db, tokens: &Tokens, ui: Ui) -> Self {
+        Self::with(db, tokens, 86_400_000, Some(ui))
+    }
+
     pub(crate) fn with_pairing_ttl(db: Db, tokens: &Tokens, pairing_ttl_ms: i64) -> Self {
+        Self::with(db, tokens, pairing_ttl_ms, None)
+    }
+
+    fn with(db: Db, tokens: &Tokens, pairing_ttl_ms: i64, ui: Option<Ui>) -> Self {
         let events = Rc::new(Recorder::default());
         let settings = Settings {
             flavor: Flavor::Light,
@@ -99,7 +109,12 @@ impl Server {
         });
         let rates = Some(Arc::new(RateLimits::new(Vec::new())));
         let limits = Limits { body_bytes_max: 104_857_600, rates };
-        let api = Api::new(Rc::clone(&ctx), Rc::new(RefCell::new(TokenCache::default())), limits);
+        let api = Api::new(
+            Rc::clone(&ctx),
+            Rc::new(RefCell::new(TokenCache::default())),
+            limits,
+            Extras { ui, debug_log: true },
+        );
         Self { ctx, api, events, peer: Cell::new(IpAddr::V4(Ipv4Addr::LOCALHOST)) }
     }
 
@@ -217,7 +232,7 @@ impl Server {
         let events = self.events();
         let update = |event| match event {
             Event::Update(update) => Some(update),
-            Event::Silent { .. } | Event::Ephemeral(_) => None,
+            Event::Silent { .. } | Event::Withdrawn { .. } | Event::Ephemeral(_) => None,
         };
         events.into_iter().filter_map(update).collect()
     }

@@ -1,6 +1,6 @@
 //! Other services, played by a server of the tests, and what a core needs to call them.
 
-#![allow(dead_code)]
+#![allow(dead_code, clippy::disallowed_methods)]
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};

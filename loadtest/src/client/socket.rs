@@ -4,9 +4,11 @@
 
 use std::ops::Range;
 use std::rc::Rc;
+use std::time::Duration;
 
 use monoio::buf::IoBufMut;
 use monoio::io::{AsyncReadRent, Splitable};
+use monoio::net::TcpStream;
 use monoio::net::tcp::TcpOwnedReadHalf;
 
 use crate::client::sender::{FIRST_ACK, ack_after};
@@ -66,14 +68,31 @@ impl Reader {
     }
 
     fn over_tcp(sources: &Sources) -> Result<Self, Failure> {
-        let (half, write_half) = sources.connect()?.into_split();
+        Ok(Self::over(sources.connect()?))
+    }
+
+    fn over(stream: TcpStream) -> Self {
+        let (half, write_half) = stream.into_split();
         let sender = Rc::new(Sender::new(write_half));
-        Ok(Self { half, buffer: Vec::new(), start: 0, sender, raw_ack: None, pings_answered: 0 })
+        Self { half, buffer: Vec::new(), start: 0, sender, raw_ack: None, pings_answered: 0 }
     }
 
     /// Opens a websocket, connects the namespace and waits until the server has accepted the token.
     pub(crate) async fn connect(sources: &Sources, account: &Account, scope: &Scope) -> Result<Self, Failure> {
-        let mut reader = Self::over_tcp(sources)?;
+        Self::open(Self::over_tcp(sources)?, account, scope).await
+    }
+
+    /// The same with server `number` of several.
+    pub(crate) async fn connect_to(
+        sources: &Sources,
+        number: usize,
+        account: &Account,
+        scope: &Scope,
+    ) -> Result<Self, Failure> {
+        Self::open(Self::over(sources.connect_to(number)?), account, scope).await
+    }
+
+    async fn open(mut reader: Self, account: &Account, scope: &Scope) -> Result<Self, Failure> {
         reader.upgrade().await?;
         reader.sender.queue_text(&connect_packet(&account.token, scope));
         // The server checks the token after it has answered CONNECT and says nothing when it is good, so a `ping`
@@ -119,6 +138,21 @@ impl Reader {
         }
     }
 
+    /// Registers a method for calls from other devices and waits until the server has said so.
+    pub(crate) async fn register(&mut self, method: &str) -> Result<(), Failure> {
+        self.sender.queue_text(&format!(r#"42["rpc-register",{{"method":"{method}"}}]"#));
+        self.sender.flush().await?;
+        loop {
+            match self.next().await? {
+                Packet::Event { data, .. } if data.starts_with(r#"["rpc-registered""#) => return Ok(()),
+                Packet::Event { data, .. } if data.starts_with(r#"["rpc-error""#) => {
+                    return Err(Failure::new(format!("registration answered {data}")));
+                }
+                _ => {}
+            }
+        }
+    }
+
     pub(crate) const fn sender(&self) -> &Rc<Sender> {
         &self.sender
     }
@@ -158,6 +192,19 @@ impl Reader {
     pub(crate) async fn close(mut self) -> Result<(), Failure> {
         self.sender.queue_frame(Opcode::Close, &[]);
         self.sender.flush().await?;
+        while self.frame().await?.opcode != Opcode::Close {}
+        Ok(())
+    }
+
+    /// Stays for a while without answering the heartbeat, then closes as a client does.
+    pub(crate) async fn close_after(mut self, stay: Duration) -> Result<(), Failure> {
+        let sender = Rc::clone(&self.sender);
+        monoio::spawn(async move {
+            monoio::time::sleep(stay).await;
+            sender.queue_frame(Opcode::Close, &[]);
+            // A failed write shows at the reader.
+            let _ = sender.flush().await;
+        });
         while self.frame().await?.opcode != Opcode::Close {}
         Ok(())
     }

@@ -12,37 +12,67 @@ use crate::client::Failure;
 use crate::options::Share;
 
 pub(crate) struct Sources {
-    server: SocketAddr,
+    servers: Vec<SocketAddr>,
     worker: usize,
     addresses: usize,
     next: Cell<usize>,
+    next_server: Cell<usize>,
+    made: Cell<u64>,
 }
 
 impl Sources {
-    pub(crate) const fn new(server: SocketAddr, addresses: usize, share: Share) -> Self {
-        Self { server, worker: share.index, addresses, next: Cell::new(0) }
+    pub(crate) fn new(servers: Vec<SocketAddr>, addresses: usize, share: Share) -> Self {
+        Self {
+            servers,
+            worker: share.index,
+            addresses,
+            next: Cell::default(),
+            next_server: Cell::default(),
+            made: Cell::default(),
+        }
     }
 
-    /// Connects from the next source address.
+    /// How many servers there are.
+    pub(crate) fn servers(&self) -> usize {
+        self.servers.len()
+    }
+
+    /// Connections made so far.
+    pub(crate) fn made(&self) -> u64 {
+        self.made.get()
+    }
+
+    /// Connects to the servers in turn.
+    pub(crate) fn connect(&self) -> Result<TcpStream, Failure> {
+        let turn = self.next_server.get();
+        self.next_server.set(turn + 1);
+        self.connect_to(turn)
+    }
+
+    /// Connects to server `number` (modulo their number) from the next source address.
     ///
     /// The thread waits meanwhile. On loopback the handshake is over when `connect` returns, unless the server's accept
     /// queue is full, and then waiting is all there is to do.
-    pub(crate) fn connect(&self) -> Result<TcpStream, Failure> {
+    pub(crate) fn connect_to(&self, number: usize) -> Result<TcpStream, Failure> {
         /// Above the first repetitions of a handshake packet that a full accept queue dropped.
         const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-        let socket = Socket::new(Domain::for_address(self.server), Type::STREAM, Some(Protocol::TCP))?;
-        if let Some(source) = self.next_source() {
+        let Some(server) = self.servers.get(number % self.servers.len().max(1)).copied() else {
+            return Err(Failure::new("no server"));
+        };
+        let socket = Socket::new(Domain::for_address(server), Type::STREAM, Some(Protocol::TCP))?;
+        if let Some(source) = self.next_source(server) {
             socket.bind(&source.into()).map_err(|error| Failure::from(error).during("binding a source address"))?;
         }
         socket.set_tcp_nodelay(true)?;
         socket
-            .connect_timeout(&self.server.into(), CONNECT_TIMEOUT)
+            .connect_timeout(&server.into(), CONNECT_TIMEOUT)
             .map_err(|error| Failure::from(error).during("connecting"))?;
+        self.made.set(self.made.get() + 1);
         Ok(TcpStream::from_std(socket.into())?)
     }
 
-    fn next_source(&self) -> Option<SocketAddr> {
-        if self.addresses == 0 || !self.server.ip().is_loopback() || !self.server.is_ipv4() {
+    fn next_source(&self, server: SocketAddr) -> Option<SocketAddr> {
+        if self.addresses == 0 || !server.ip().is_loopback() || !server.is_ipv4() {
             return None;
         }
         let turn = self.next.get();

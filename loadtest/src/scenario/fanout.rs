@@ -1,18 +1,17 @@
 //! `fanout`: accounts with several devices; a message from one is pushed to the others (spec realtime.md §3, `new-message`).
 //!
-//! Checks that every receiver of an account sees every message of its session once and in order. The moment of sending
-//! travels inside the ciphertext, so the time until delivery needs no bookkeeping.
+//! Checks that every receiver of an account sees every message of its session once and in order.
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::client::json;
 use crate::client::socket::Scope;
 use crate::client::{Account, Failure, Packet, Reader, Sender};
 use crate::options::Door;
 use crate::pace::Pacer;
 use crate::scenario::drive::Outstanding;
+use crate::scenario::stamp::{Stamps, delivery};
 use crate::scenario::{Context, GRACE, Group, HttpPool, Scenario, each, wait_until};
 use crate::signal::Signal;
 use crate::tally::Recorder;
@@ -49,10 +48,11 @@ impl Scenario for Fanout {
                 let mut family = Family { sender: None, receivers: Vec::with_capacity(receivers) };
                 if door == Door::Socket {
                     let scope = Scope::Session(session.clone());
-                    family.sender = Some(Reader::connect(&sources, account, &scope).await?);
+                    family.sender = Some(Reader::connect_to(&sources, number, account, &scope).await?);
                 }
-                for _ in 0..receivers {
-                    family.receivers.push(Reader::connect(&sources, account, &Scope::User).await?);
+                for receiver in 0..receivers {
+                    let replica = replica_of_receiver(number, receiver, sources.servers());
+                    family.receivers.push(Reader::connect_to(&sources, replica, account, &Scope::User).await?);
                 }
                 Ok(family)
             }
@@ -62,15 +62,14 @@ impl Scenario for Fanout {
     }
 
     async fn run(self, context: &Context, recorder: &Recorder) -> Result<(), Failure> {
-        let epoch = Instant::now();
+        let stamps = Stamps::new(context.options.message_bytes);
         let mut circles = Vec::with_capacity(self.families.len());
         for ((account, session), family) in self.accounts.into_iter().zip(self.sessions).zip(self.families) {
             let circle = Rc::new(Circle {
                 account,
                 session,
                 receivers: family.receivers.len() as u64,
-                message_bytes: context.options.message_bytes,
-                epoch,
+                stamps,
                 pool: context.http_pool(),
                 sent: Cell::new(0),
                 outstanding: Outstanding::default(),
@@ -106,13 +105,17 @@ impl Scenario for Fanout {
     }
 }
 
+/// The server that a receiver connects to: in turn all but the one of its sender, if there are others.
+const fn replica_of_receiver(account: usize, receiver: usize, servers: usize) -> usize {
+    if servers < 2 { 0 } else { (account + 1 + receiver % (servers - 1)) % servers }
+}
+
 /// One account, the session it writes to, and what has happened there.
 struct Circle {
     account: Account,
     session: String,
     receivers: u64,
-    message_bytes: usize,
-    epoch: Instant,
+    stamps: Stamps,
     pool: HttpPool,
     sent: Cell<u64>,
     outstanding: Outstanding,
@@ -161,7 +164,7 @@ async fn closed_loop(circle: Rc<Circle>, sender: Option<Rc<Sender>>) {
 impl Circle {
     async fn send(&self, sender: Option<&Sender>, due: Instant) {
         self.sent.set(self.sent.get() + 1);
-        let ciphertext = self.stamp(due);
+        let ciphertext = self.stamps.stamp(due);
         let outcome = match sender {
             Some(sender) => {
                 let data = format!(r#"{{"sid":"{}","message":"{ciphertext}"}}"#, self.session);
@@ -188,19 +191,6 @@ impl Circle {
         self.recorder.operation(due);
         self.acknowledged.raise();
         Ok(())
-    }
-
-    /// A ciphertext that begins with the moment it was due, in nanoseconds since the epoch of the run.
-    fn stamp(&self, due: Instant) -> String {
-        let mut text = format!("{:016x}", (due - self.epoch).as_nanos());
-        text.extend(std::iter::repeat_n('Q', self.message_bytes.saturating_sub(text.len())));
-        text
-    }
-
-    /// How long ago the message with this ciphertext was due.
-    fn age(&self, ciphertext: &str) -> Option<Duration> {
-        let due = u64::from_str_radix(ciphertext.get(..16)?, 16).ok()?;
-        Instant::now().checked_duration_since(self.epoch + Duration::from_nanos(due))
     }
 
     fn missing(&self) -> u64 {
@@ -244,7 +234,7 @@ async fn receive(mut reader: Reader, circle: Rc<Circle>) {
                     circle.recorder.fail(&Failure::new(text));
                 }
                 last_seq = seq;
-                match circle.age(ciphertext) {
+                match circle.stamps.age(ciphertext) {
                     Some(age) => circle.recorder.delivery(age),
                     None => circle.recorder.fail(&Failure::new("delivery of a message that was not sent")),
                 }
@@ -254,22 +244,17 @@ async fn receive(mut reader: Reader, circle: Rc<Circle>) {
     }
 }
 
-/// The `seq` and ciphertext of the message in a `new-message` update.
-fn delivery(data: &str) -> Option<(u64, &str)> {
-    let body = data.strip_prefix(r#"["update","#)?;
-    let message = body.get(body.find(r#""message":"#)?..)?;
-    let content = message.get(message.find(r#""content":"#)?..)?;
-    Some((json::integer(message, "seq")?, json::string(content, "c")?))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::delivery;
+    use super::replica_of_receiver;
 
     #[test]
-    fn reads_an_update() {
-        let update = r#"["update",{"id":"Vt3","seq":31,"body":{"t":"new-message","sid":"s1","id":"s1","message":{"id":"m8","seq":8,"content":{"t":"encrypted","c":"QUJD"},"localId":"l1","createdAt":1,"updatedAt":1}},"createdAt":2}]"#;
-        assert_eq!(delivery(update), Some((8, "QUJD")));
-        assert_eq!(delivery(r#"["ephemeral",{"type":"activity"}]"#), None);
+    fn receivers_sit_elsewhere() {
+        for servers in 2..5 {
+            for (account, receiver) in (0..10).flat_map(|account| (0..6).map(move |receiver| (account, receiver))) {
+                assert_ne!(replica_of_receiver(account, receiver, servers), account % servers);
+            }
+        }
+        assert_eq!(replica_of_receiver(7, 2, 1), 0);
     }
 }

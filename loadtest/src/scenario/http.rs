@@ -1,20 +1,23 @@
-//! `http`: GET requests over keep-alive connections.
+//! `http`: GET requests over keep-alive connections, with or without a bearer token.
 
 use std::rc::Rc;
 
 use crate::client::http::request;
-use crate::client::{Failure, Http};
+use crate::client::{Account, Failure, Http};
 use crate::scenario::jobs::Jobs;
 use crate::scenario::{Context, Group, Scenario};
 use crate::tally::Recorder;
 
 pub(super) struct Requests {
+    /// Empty unless requests carry a token.
+    accounts: Vec<Account>,
     connections: Vec<Http>,
 }
 
 impl Scenario for Requests {
-    async fn prepare(_context: &Context) -> Result<Self, Failure> {
-        Ok(Self { connections: Vec::new() })
+    async fn prepare(context: &Context) -> Result<Self, Failure> {
+        let accounts = if context.options.authenticated { context.accounts().await? } else { Vec::new() };
+        Ok(Self { accounts, connections: Vec::new() })
     }
 
     async fn connect(&mut self, context: &Context) -> Result<(), Failure> {
@@ -27,8 +30,10 @@ impl Scenario for Requests {
     async fn run(self, context: &Context, recorder: &Recorder) -> Result<(), Failure> {
         let jobs = Jobs::new(context.own_rate(), recorder);
         let group = Group::default();
-        for http in self.connections {
-            group.spawn(requests(http, Rc::clone(&jobs), context.options.path.clone(), recorder.clone()));
+        for (number, http) in self.connections.into_iter().enumerate() {
+            let token = self.accounts.get(number % self.accounts.len().max(1)).map(|account| account.token.as_str());
+            let bytes = request("GET", &context.options.path, token, None);
+            group.spawn(requests(http, bytes, Rc::clone(&jobs), recorder.clone()));
         }
         jobs.pace().await?;
         group.finished(recorder).await;
@@ -39,8 +44,7 @@ impl Scenario for Requests {
     }
 }
 
-async fn requests(mut http: Http, jobs: Rc<Jobs>, path: String, recorder: Recorder) {
-    let mut bytes = request("GET", &path, None, None);
+async fn requests(mut http: Http, mut bytes: Vec<u8>, jobs: Rc<Jobs>, recorder: Recorder) {
     while let Some(began) = jobs.next().await {
         match http.exchange(bytes).await {
             Ok((response, sent)) => {

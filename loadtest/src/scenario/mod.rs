@@ -11,8 +11,10 @@ mod http;
 mod idle;
 mod jobs;
 mod messages;
+mod mixed;
 mod presence;
 mod rpc;
+mod stamp;
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -20,7 +22,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::client::{Account, Failure, Http, Sources};
-use crate::options::{Kind, Options, Share};
+use crate::options::{Kind, Options, Share, interval};
 use crate::tally::Recorder;
 use crate::worker::Conversation;
 
@@ -42,11 +44,11 @@ pub(crate) struct Context {
     pub(crate) sources: Rc<Sources>,
     /// Tells this run's sessions from those of others on the same server.
     pub(crate) run: u64,
-    https: Rc<RefCell<Vec<Http>>>,
+    https: Rc<RefCell<Vec<(Instant, Http)>>>,
 }
 
 pub(crate) async fn play(conversation: &mut Conversation, options: Options, share: Share) -> Result<(), Failure> {
-    let sources = Rc::new(Sources::new(options.server, options.source_addresses, share));
+    let sources = Rc::new(Sources::new(options.servers.clone(), options.source_addresses, share));
     let run = conversation.await_prepare().await?;
     let context = Context { options, share, sources, run, https: Rc::default() };
     match context.options.kind {
@@ -58,6 +60,7 @@ pub(crate) async fn play(conversation: &mut Conversation, options: Options, shar
         Kind::Rpc => steps::<rpc::Rpc>(conversation, &context).await,
         Kind::Presence => steps::<presence::Presence>(conversation, &context).await,
         Kind::Http => steps::<http::Requests>(conversation, &context).await,
+        Kind::Mixed | Kind::Soak => steps::<mixed::Mixed>(conversation, &context).await,
     }
 }
 
@@ -65,13 +68,39 @@ async fn steps<S: Scenario>(conversation: &mut Conversation, context: &Context) 
     let mut scenario = in_time("preparing", S::prepare(context)).await?;
     conversation.report_prepared();
     conversation.await_connect().await?;
-    in_time("connecting", scenario.connect(context)).await?;
+    let connecting: Rc<Cell<bool>> = Rc::new(Cell::new(true));
+    monoio::spawn(tell_open(Rc::clone(&context.sources), Rc::clone(&connecting)));
+    let connected = in_time("connecting", scenario.connect(context)).await;
+    connecting.set(false);
+    connected?;
     conversation.report_ready();
     let window = conversation.await_go(context.options.seconds).await?;
     let recorder = Recorder::new(window);
+    monoio::spawn(tick(recorder.clone(), interval(&context.options)));
     scenario.run(context, &recorder).await?;
     conversation.report_tally(&recorder.tally.borrow());
     Ok(())
+}
+
+/// Tells the coordinator what each interval of the window brought.
+async fn tick(recorder: Recorder, interval: Duration) {
+    for number in 1_u32.. {
+        let due = recorder.window.opens + interval * number;
+        if due > recorder.window.closes + Duration::from_millis(1) {
+            return;
+        }
+        sleep_until(due).await;
+        let fields = recorder.tally.borrow_mut().interval.take_text();
+        Conversation::report_tick(u64::from(number), &fields);
+    }
+}
+
+async fn tell_open(sources: Rc<Sources>, connecting: Rc<Cell<bool>>) {
+    const PAUSE: Duration = Duration::from_millis(200);
+    while connecting.get() {
+        Conversation::report_open(sources.made());
+        monoio::time::sleep(PAUSE).await;
+    }
 }
 
 /// A server that does not answer ends the run instead of holding it.
@@ -137,18 +166,28 @@ impl Context {
 #[derive(Clone)]
 struct HttpPool {
     sources: Rc<Sources>,
-    idle: Rc<RefCell<Vec<Http>>>,
+    idle: Rc<RefCell<Vec<(Instant, Http)>>>,
 }
 
 impl HttpPool {
     fn take(&self) -> Result<Http, Failure> {
+        /// Below the time after which servers close idle connections.
+        const IDLE_MAX: Duration = Duration::from_secs(30);
         let idle = self.idle.borrow_mut().pop();
-        idle.map_or_else(|| Http::connect(&self.sources), Ok)
+        match idle {
+            Some((since, http)) if since.elapsed() < IDLE_MAX => Ok(http),
+            // Those below it are older still.
+            Some(_) => {
+                self.idle.borrow_mut().clear();
+                Http::connect(&self.sources)
+            }
+            None => Http::connect(&self.sources),
+        }
     }
 
     /// After a whole response; a connection that failed is dropped instead.
     fn give(&self, http: Http) {
-        self.idle.borrow_mut().push(http);
+        self.idle.borrow_mut().push((Instant::now(), http));
     }
 }
 

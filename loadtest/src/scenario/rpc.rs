@@ -29,7 +29,7 @@ impl Scenario for Rpc {
             let (sources, accounts) = (Rc::clone(&sources), Rc::clone(&accounts));
             async move {
                 let mut target = Reader::connect(&sources, &accounts[number], &Scope::User).await?;
-                let registered = monoio::time::timeout(GRACE, register(&mut target)).await;
+                let registered = monoio::time::timeout(GRACE, target.register(METHOD)).await;
                 registered.map_err(|_| Failure::new("registration was not answered"))??;
                 // When it fails, its callers do: their calls are not answered.
                 monoio::spawn(answer_calls(target));
@@ -51,21 +51,6 @@ impl Scenario for Rpc {
         let call: Rc<str> = format!(r#"{{"method":"{METHOD}","params":"{params}"}}"#).into();
         let lines = self.callers.into_iter().map(|reader| Line { reader, operation: Call { call: Rc::clone(&call) } });
         drive(lines.collect(), context.own_rate(), recorder).await
-    }
-}
-
-async fn register(target: &mut Reader) -> Result<(), Failure> {
-    target.sender().queue_text(&format!(r#"42["rpc-register",{{"method":"{METHOD}"}}]"#));
-    let sender = Rc::clone(target.sender());
-    sender.flush().await?;
-    loop {
-        match target.next().await? {
-            Packet::Event { data, .. } if data.starts_with(r#"["rpc-registered""#) => return Ok(()),
-            Packet::Event { data, .. } if data.starts_with(r#"["rpc-error""#) => {
-                return Err(Failure::new(format!("registration answered {data}")));
-            }
-            _ => {}
-        }
     }
 }
 

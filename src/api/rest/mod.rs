@@ -9,6 +9,7 @@ pub mod artifacts;
 pub mod auth;
 pub mod changes;
 pub mod connect;
+pub mod debug_log;
 pub mod feed;
 pub mod files;
 pub mod friends;

@@ -33,6 +33,7 @@ use crate::realtime::application::{Admission, Application, Caller, Incoming};
 use crate::realtime::home::Class;
 use crate::realtime::hub::Hub;
 use crate::realtime::presence::Presence;
+use crate::realtime::rpc::Call;
 use crate::runtime::slab::Key;
 
 /// The door of one core.
@@ -72,7 +73,8 @@ impl Ack {
     /// Sends `argument` as JSON, behind the updates about what the event has changed; `account` is the sender's.
     pub fn answer_behind_updates(self, account: &AccountId, argument: &impl Serialize) {
         if self.hub.is_connected(self.key, self.socket) {
-            self.hub.acknowledge_in_order(self.key, account, self.id, &json_text(argument));
+            let from = Caller { key: self.key, socket: self.socket, account };
+            self.hub.acknowledge_in_order(&from, self.id, &json_text(argument));
         }
     }
 }
@@ -179,6 +181,14 @@ impl Application for Door {
         self.ctx.metrics.disconnected(kind(class));
         if let Class::Machine(machine) = class {
             self.machine_activity(caller.account, machine, false);
+        }
+    }
+
+    fn reconsider(&self, call: Box<Call>) {
+        let session = crate::domain::approvals::session_of(&call.method);
+        match (call.on_behalf_of.clone(), session) {
+            (Some(caller), Some(session)) => self.delegated(caller, session, *call),
+            _ => self.hub.rpc_call(*call),
         }
     }
 

@@ -3,12 +3,12 @@
 use super::Door;
 use super::data::{Data, truthy};
 use crate::domain::approvals::{self, Callee};
+use crate::model::ids::{AccountId, SessionId};
 use crate::realtime::application::{Caller, Incoming};
-use crate::realtime::rpc::Call;
 use crate::realtime::rpc::methods::METHOD_BYTES_MAX;
+use crate::realtime::rpc::{Call, Outcome};
 
 const METHOD_REQUIRED: &str = r#"{"ok":false,"error":"Invalid parameters: method is required"}"#;
-const FORBIDDEN: &str = r#"{"ok":false,"error":"Forbidden"}"#;
 const INTERNAL_ERROR: &str = r#"{"ok":false,"error":"Internal error"}"#;
 
 /// Why there is no method to work with.
@@ -54,26 +54,33 @@ impl Door {
         let call = Call {
             account: caller.account.clone(),
             method,
+            on_behalf_of: None,
             params: data.member("params").map(str::to_string),
             caller: self.hub.peer(caller.key, caller.socket),
             ack: incoming.ack,
         };
         match session {
             None => self.hub.rpc_call(call),
-            Some(session) => {
-                let door = self.me();
-                self.spawn(async move {
-                    match approvals::callee(&door.ctx, &call.account, &session).await {
-                        Ok(Callee::Account(account)) => door.hub.rpc_call(Call { account, ..call }),
-                        Ok(Callee::Forbidden) => ack.send(FORBIDDEN),
-                        Err(error) => {
-                            log::error!("looking up who may be called failed: {error}");
-                            ack.send(INTERNAL_ERROR);
-                        }
-                    }
-                });
-            }
+            Some(session) => self.delegated(caller.account.clone(), session, call),
         }
+    }
+
+    /// A call that may address another account: the share is read, now and whenever the call has waited.
+    pub(super) fn delegated(&self, caller: AccountId, session: SessionId, call: Call) {
+        let door = self.me();
+        self.spawn(async move {
+            match approvals::callee(&door.ctx, &caller, &session).await {
+                Ok(Callee::Account(account)) => {
+                    let on_behalf_of = Some(caller).filter(|caller| *caller != account);
+                    door.hub.rpc_call(Call { account, on_behalf_of, ..call });
+                }
+                Ok(Callee::Forbidden) => door.hub.rpc_refuse(&call, Outcome::Forbidden),
+                Err(error) => {
+                    log::error!("looking up who may be called failed: {error}");
+                    door.hub.rpc_refuse(&call, Outcome::Failed);
+                }
+            }
+        });
     }
 }
 

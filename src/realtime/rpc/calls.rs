@@ -196,7 +196,14 @@ mod tests {
 
     fn call(method: &str, caller: Key) -> Box<Call> {
         let account = AccountId::from("a");
-        Box::new(Call { account, method: method.to_string(), params: None, caller: peer(caller), ack: Some(1) })
+        Box::new(Call {
+            account,
+            method: method.to_string(),
+            on_behalf_of: None,
+            params: None,
+            caller: peer(caller),
+            ack: Some(1),
+        })
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Calls across two cores whose messages are carried by hand, so that every order of events can be produced.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -15,7 +15,10 @@ use crate::net::turn::Turn;
 use crate::runtime::mailbox::{Inbox, mailbox};
 
 /// Calls in the tests are made directly, so events have no meaning here.
-struct Quiet;
+#[derive(Default)]
+struct Quiet {
+    reconsidered: RefCell<Vec<Call>>,
+}
 
 impl Application for Quiet {
     fn admit(&self, _auth: Option<&str>) -> Result<Admission, &'static str> {
@@ -26,6 +29,10 @@ impl Application for Quiet {
 
     fn event(&self, _caller: &Caller<'_>, _incoming: &Incoming<'_>) {}
 
+    fn reconsider(&self, call: Box<Call>) {
+        self.reconsidered.borrow_mut().push(*call);
+    }
+
     fn left(&self, _caller: &Caller<'_>, _class: &Class) {}
 }
 
@@ -33,6 +40,7 @@ struct Process {
     hubs: Vec<Rc<Hub>>,
     inboxes: Vec<Inbox<Message>>,
     next_ack: Cell<u64>,
+    applications: Vec<Rc<Quiet>>,
 }
 
 #[derive(Clone)]
@@ -49,12 +57,14 @@ impl Process {
         let mailboxes: Arc<[_]> = mailboxes.into();
         let settings =
             Settings { engine: Config::default(), connect_timeout_ms: 20_000, outbox_bytes_max: 1 << 20, rpc_grace_ms };
-        let hub = |core| {
-            let hub = Hub::new(CoreId(core), Turn::new(), settings.clone(), Arc::clone(&mailboxes), Arc::default());
-            hub.set_application(Rc::new(Quiet));
+        let applications = vec![Rc::new(Quiet::default()), Rc::new(Quiet::default())];
+        let hub = |core: u16| {
+            let hub =
+                Hub::new(CoreId(core), Turn::new(), settings.clone(), Arc::clone(&mailboxes), Arc::default()).unwrap();
+            hub.set_application(Rc::clone(&applications[usize::from(core)]) as _);
             hub
         };
-        Self { hubs: vec![hub(0), hub(1)], inboxes, next_ack: Cell::new(0) }
+        Self { hubs: vec![hub(0), hub(1)], inboxes, next_ack: Cell::new(0), applications }
     }
 
     /// An account that is at home on this core.
@@ -93,10 +103,16 @@ impl Process {
 
     /// Starts a call; gives the beginning of its acknowledgement.
     fn call(&self, caller: &Client, method: &str) -> String {
+        self.call_to(&caller.account, None, caller, method)
+    }
+
+    /// The same across accounts.
+    fn call_to(&self, account: &AccountId, on_behalf_of: Option<AccountId>, caller: &Client, method: &str) -> String {
         let ack = self.next_ack.get();
         self.next_ack.set(ack + 1);
         caller.hub.rpc_call(Call {
-            account: caller.account.clone(),
+            account: account.clone(),
+            on_behalf_of,
             method: method.to_string(),
             params: Some("[1]".to_string()),
             caller: caller.hub.peer(caller.key, caller.socket),
@@ -282,6 +298,31 @@ fn with_a_grace_period_a_call_waits_for_its_method() {
 }
 
 #[test]
+fn a_right_that_a_waiting_call_had_is_looked_at_again() {
+    for still in [true, false] {
+        let process = Process::new(60_000);
+        let (owner, guest) = (process.account(0), process.account(1));
+        let (caller, holder) = (process.connect(1, &guest), process.connect(0, &owner));
+        let ack = process.call_to(&owner, Some(guest), &caller, "s:permission");
+        process.settle();
+        holder.register("s:permission");
+        process.settle();
+        holder.registered("s:permission");
+        let call = process.applications[0].reconsidered.borrow_mut().pop().expect("asked again on the home core");
+        if still {
+            process.hubs[0].rpc_call(call);
+            process.settle();
+            holder.request("s:permission");
+        } else {
+            process.hubs[0].rpc_refuse(&call, Outcome::Forbidden);
+            process.settle();
+            assert_eq!(caller.output(), format!(r#"{ack}[{{"ok":false,"error":"Forbidden"}}]"#));
+            assert_eq!(holder.output(), "");
+        }
+    }
+}
+
+#[test]
 fn nobody_calls_himself() {
     let process = Process::new(0);
     let account = process.account(0);
@@ -301,7 +342,8 @@ fn arguments_and_acknowledgements() {
     assert_eq!(Outcome::Answered(None).acknowledgement(), r#"{"ok":true}"#);
     let result = r#"{"deep" : [1,null]}"#.to_string();
     assert_eq!(Outcome::Answered(Some(result)).acknowledgement(), r#"{"ok":true,"result":{"deep" : [1,null]}}"#);
-    for outcome in [Outcome::NotAvailable, Outcome::SameSocket, Outcome::TimedOut, Outcome::Busy] {
+    use Outcome::{Busy, Failed, Forbidden, NotAvailable, SameSocket, TimedOut};
+    for outcome in [NotAvailable, Forbidden, Failed, SameSocket, TimedOut, Busy] {
         let text = outcome.acknowledgement();
         assert!(text.starts_with(r#"{"ok":false,"error":""#), "{text}");
         assert_eq!(protocol::json::validate(&text, 4), Ok(()));

@@ -1,5 +1,5 @@
 // What a client does: key login, requests, and devices that listen.
-import { generateKeyPairSync, randomBytes, sign } from 'node:crypto';
+import { generateKeyPairSync, randomBytes, randomUUID, sign } from 'node:crypto';
 import { io } from 'socket.io-client';
 import { until } from './wait.mjs';
 
@@ -51,6 +51,28 @@ export class Account {
     return (await this.ask('POST', '/v1/sessions', { tag, metadata: 'metadata' })).session.id;
   }
 
+  /** Its id, as others name it. */
+  async id() {
+    this.known ??= (await this.ask('GET', '/v1/account/profile')).id;
+    return this.known;
+  }
+
+  async machine(id = randomUUID()) {
+    await this.ask('POST', '/v1/machines', { id, metadata: 'metadata' });
+    return id;
+  }
+
+  /** Shares a session with a friend; gives the path of the share. */
+  async share(session, friend, accessLevel, more = {}) {
+    for (const [one, other] of [[this, friend], [friend, this]]) {
+      await one.ask('POST', '/v1/friends/add', { uid: await other.id() });
+    }
+    const encryptedDataKey = Buffer.concat([Buffer.alloc(1), randomBytes(72)]).toString('base64');
+    const path = `/v1/sessions/${session}/shares`;
+    const { share } = await this.ask('POST', path, { userId: await friend.id(), accessLevel, encryptedDataKey, ...more });
+    return `${path}/${share.id}`;
+  }
+
   /** Every stored message of a session, oldest first, page by page. */
   async messages(session) {
     const all = [];
@@ -67,28 +89,43 @@ export class Account {
   }
 }
 
-/** One socket.io connection and the updates it got, in order. */
+/** One socket.io connection and what it got, in order. */
 export class Device {
-  /** Options: `transports`, `session` (session-scoped), `reconnection`, `token`. */
-  constructor(account, { transports = ['websocket'], session = null, reconnection = false, token = account.token } = {}) {
+  /**
+   * Options: `transports`, `session` or `machine` (what the connection is scoped to), `reconnection`, `token`, `server` (a
+   * replica), `client` (more options of socket.io-client).
+   */
+  constructor(account, options = {}) {
+    const { transports = ['websocket'], session = null, machine = null, reconnection = false, token = account.token, server = account.server } = options;
     this.updates = [];
+    this.ephemerals = [];
     this.errors = [];
     this.disconnects = [];
     this.connects = 0;
-    this.socket = io(account.server.url, {
+    this.socket = io(server.url, {
       path: '/v1/updates',
-      auth: { token, ...(session ? { clientType: 'session-scoped', sessionId: session } : {}) },
+      auth: {
+        token,
+        ...(session ? { clientType: 'session-scoped', sessionId: session } : {}),
+        ...(machine ? { clientType: 'machine-scoped', machineId: machine } : {}),
+      },
       transports,
       forceNew: true,
       reconnection,
       reconnectionDelay: 50,
       reconnectionDelayMax: 200,
+      ...options.client,
     });
     this.socket.on('connect', () => this.connects++);
     this.socket.on('disconnect', (reason) => this.disconnects.push(reason));
     this.socket.on('update', (update) => this.updates.push(update));
+    this.socket.on('ephemeral', (ephemeral) => this.ephemerals.push(ephemeral));
     this.socket.on('error', (error) => this.errors.push(error));
     open.add(this);
+  }
+
+  get id() {
+    return this.socket.id;
   }
 
   get transport() {
@@ -113,6 +150,33 @@ export class Device {
 
   send(session, text, localId, timeoutMs) {
     return this.ask('message', { sid: session, message: text, ...(localId === undefined ? {} : { localId }) }, timeoutMs);
+  }
+
+  /** Holds a method from when this resolves on; `answer(params)` gives what a call is answered, `undefined` for nothing. */
+  async register(method, answer) {
+    this.methods ??= this.answerCalls();
+    this.methods.set(method, answer);
+    const registered = new Promise((resolve) => {
+      const heard = (what) => what.method === method && (this.socket.off('rpc-registered', heard), resolve());
+      this.socket.on('rpc-registered', heard);
+    });
+    this.socket.emit('rpc-register', { method });
+    await registered;
+  }
+
+  answerCalls() {
+    const methods = new Map();
+    this.socket.on('rpc-request', async ({ method, params }, ack) => {
+      const result = await methods.get(method)(params);
+      if (result === undefined) ack();
+      else ack(result);
+    });
+    return methods;
+  }
+
+  /** The ack of an `rpc-call`. */
+  call(method, params, timeoutMs = 40_000) {
+    return this.ask('rpc-call', { method, ...(params === undefined ? {} : { params }) }, timeoutMs);
   }
 
   /** The ciphertexts of the new messages it was told about, in the order of their arrival. */

@@ -40,7 +40,7 @@ export class Postgres {
 
   async start() {
     const settings = ['listen_addresses=127.0.0.1', `port=${this.port}`, `unix_socket_directories=${this.dir}`,
-      'fsync=off', 'max_connections=100'];
+      'fsync=off', 'max_connections=400'];
     const args = ['-D', this.data, ...settings.flatMap((setting) => ['-c', setting])];
     this.child = new Child(this.binary('postgres'), args, this.spawnOptions());
     await this.child.said(/database system is ready to accept connections/, READY_TIMEOUT_MS);
