@@ -6,9 +6,11 @@
 
 pub mod body;
 pub mod cors;
+pub mod describe;
 pub mod error;
 pub mod guard;
 pub mod limits;
+pub mod openapi;
 pub mod request;
 pub mod response;
 pub mod rest;

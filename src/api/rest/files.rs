@@ -15,7 +15,7 @@ pub struct Read {
 
 impl FromRequest for Read {
     fn from_request(parts: &mut Parts<'_>) -> Self {
-        Self { path: parts.request().params.get("*").unwrap_or_default().to_string() }
+        Self { path: parts.params().text("*") }
     }
 }
 
