@@ -51,7 +51,7 @@ async function localDeliveryGoesOn({ locals, traffic }) {
 async function allIsWellAgain({ account, locals, remotes, caller, traffic }) {
   await until(async () => (await caller.call('echo', 2)).ok, 'called again', RECOVERY_MS);
   await traffic.more(20);
-  await settled([...locals, ...remotes], await traffic.stop());
+  await settled([...locals, ...remotes], await traffic.stop(), { twice: true });
   const node = await account.device({ server: cluster.nodes[0] }).ready();
   await account.session();
   await until(() => node.updates.length > 0, 'told through the Node replica');
