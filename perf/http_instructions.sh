@@ -30,16 +30,17 @@ done
 [[ -n $url ]] || { cat "$work/log" >&2; exit 1; }
 token=$(node perf/http_requests.mjs "$url" 0 login)
 # A process that is measured comes to rest between the requests, so that what is counted belongs to them.
-callgrind_control -i on "$server" >/dev/null
+callgrind_control -i on "$server" &>/dev/null
 echo "| path | instructions per request |"
 echo "|---|---|"
 number=0
 for path in "${paths[@]}"; do
-    node perf/http_requests.mjs "$url" 300 "$path" "$token"
-    callgrind_control -z "$server" >/dev/null
-    node perf/http_requests.mjs "$url" "$count" "$path" "$token"
-    callgrind_control -d "$path" "$server" >/dev/null
     number=$((number + 1))
+    node perf/http_requests.mjs "$url" 300 "$path" "$token"
+    callgrind_control -z "$server" &>/dev/null
+    node perf/http_requests.mjs "$url" "$count" "$path" "$token"
+    callgrind_control -d "path$number" "$server" &>"$work/dump"
+
     total=$(awk '/^(totals|summary):/ { print $2; exit }' "$out/requests.$number")
     echo "| \`$path\` | $((total / count)) |"
 done
