@@ -9,6 +9,7 @@ use std::sync::mpsc::Sender;
 use futures_channel::oneshot;
 use monoio::net::TcpListener;
 
+use super::back_plane::{BackPlane, CoreEnd};
 use super::database::Database;
 use super::error::Error;
 use super::service::{Metrics, Public};
@@ -30,7 +31,6 @@ use crate::runtime::cores::{CoreId, Driver};
 use crate::runtime::mailbox::{Inbox, Mailbox};
 use crate::runtime::post::{CorePost, Job};
 use crate::runtime::race::race;
-use crate::storage::objects::local::{Directory, Files};
 use crate::storage::static_files::{StaticDirectory, StaticFiles};
 use crate::worker::{self, presence_flush::PresenceFlush};
 
@@ -43,7 +43,7 @@ pub(super) struct Part {
     pub limits: api::Limits,
     pub tokens: Tokens,
     pub database: Database,
-    pub files: Option<Arc<Directory>>,
+    pub back_plane: BackPlane,
     pub ui: Option<(Arc<StaticDirectory>, Mount)>,
     pub listener: std::net::TcpListener,
     /// The metrics server runs on one core.
@@ -107,21 +107,25 @@ impl Core {
         let Part { core, config, mailboxes, metrics, .. } = part;
         let own_metrics = Arc::clone(&metrics[core.index()]);
         let post: Arc<dyn CorePost> = Arc::new(Posting(Arc::clone(&mailboxes[core.index()])));
-        let file_post = Arc::clone(&post);
+        let CoreEnd { files, vendors, image_workers } = part.back_plane.on_core(&post);
         let ui = part.ui.map(|(directory, mount)| Ui { files: StaticFiles::new(directory, Arc::clone(&post)), mount });
         let db = part.database.on_core(core.index(), mailboxes.len(), post)?;
+        db.count_in(&own_metrics);
         let turn = Turn::new();
         own_metrics.set_io_driver(part.driver.name());
         let settings = settings::hub(&config);
-        let hub = Hub::new(core, Rc::clone(&turn), settings, Arc::clone(&mailboxes), Arc::clone(&own_metrics));
+        let hub = Hub::new(core, Rc::clone(&turn), settings, Arc::clone(&mailboxes), Arc::clone(&own_metrics))
+            .map_err(Error::Cores)?;
         let tokens = Rc::new(RefCell::new(TokenCache::default()));
         let ctx = Rc::new(Context {
-            db,
+            db: db.clone(),
             events: Rc::clone(&hub) as _,
             tokens: Rc::new(part.tokens),
             metrics: Arc::clone(&own_metrics),
             settings: part.settings,
-            files: part.files.map(|directory| Files::new(directory, file_post)),
+            files,
+            vendors,
+            image_workers,
         });
         let api = Api::new(
             Rc::clone(&ctx),
@@ -163,12 +167,15 @@ impl Core {
                 let ticked = || {
                     hub.release_overdue();
                     hub.rpc_expire();
+                    db.count_connections();
                     own_metrics.gauge_set(Gauge::Connections, turn.connections.get());
                     own_metrics.gauge_set(Gauge::OutboxBytes, turn.outbox_bytes.get().try_into().unwrap_or(i64::MAX));
                 };
-                turn.timer_loop(|key, at| hub.timer_fired(key, at), ticked).await;
+                turn.timer_loop(|token, at| hub.timer_fired(token, at), ticked).await;
             });
         }
+        let ready = hub.reactor.wake_stream().map_err(Error::Cores)?;
+        monoio::spawn(websocket_loop(hub, ready));
         let wake = part.inbox.wake_stream().map_err(Error::Cores)?;
         monoio::spawn(Rc::clone(&this).inbox_loop(part.inbox, wake));
         if core == CoreId(0) && config.role != Role::Api {
@@ -232,6 +239,15 @@ impl Core {
         self.presence.flush().await;
         let _ = self.reports.send(Report::Drained);
     }
+}
+
+/// The one task behind all websockets of a core. Waiting after every turn lets everybody else have theirs.
+async fn websocket_loop(hub: Rc<Hub>, ready: monoio::net::UnixStream) {
+    while ready.readable(false).await.is_ok() {
+        hub.websockets_turn();
+    }
+    log::error!("a core cannot wait for its websockets any more");
+    std::process::abort();
 }
 
 /// Accepts connections until told to stop, or to the end.

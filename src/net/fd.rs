@@ -1,7 +1,7 @@
-//! Plain reads and writes on descriptors that the runtime owns.
+//! Plain reads and writes on sockets of any kind.
 //!
 //! A socket that is mostly idle waits for readiness and is then read at once into a buffer lent for that one read;
-//! measured against parked reads in `perf/results/`. So reads and writes here never wait: the runtime does.
+//! measured against parked reads in `perf/results/`. So reads and writes here never wait: the runtime or the poller does.
 
 use std::io;
 use std::net::Shutdown;
@@ -27,8 +27,8 @@ pub fn borrow(stream: &TcpStream) -> BorrowedFd<'_> {
 }
 
 /// Reads what is there into `buffer`.
-pub fn receive(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<Received> {
-    match rustix::net::recv(borrow(stream), buffer, RecvFlags::DONTWAIT) {
+pub fn receive(stream: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received> {
+    match rustix::net::recv(stream, buffer, RecvFlags::DONTWAIT) {
         Ok((0, _)) => Ok(Received::End),
         Ok((n, _)) => Ok(Received::Bytes(n)),
         Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(Received::Empty),
@@ -47,8 +47,8 @@ pub fn ended(stream: &TcpStream) -> bool {
 }
 
 /// Writes what the kernel takes now; 0 if it takes nothing.
-pub fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    match rustix::net::send(borrow(stream), bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+pub fn send(stream: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    match rustix::net::send(stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
         Ok(n) => Ok(n),
         Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(0),
         Err(error) => Err(error.into()),
@@ -56,9 +56,9 @@ pub fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
 }
 
 /// The same for several pieces at once.
-pub fn send_vectored(stream: &TcpStream, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
+pub fn send_vectored(stream: BorrowedFd<'_>, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    match rustix::net::sendmsg(borrow(stream), pieces, &mut rustix::net::SendAncillaryBuffer::default(), flags) {
+    match rustix::net::sendmsg(stream, pieces, &mut rustix::net::SendAncillaryBuffer::default(), flags) {
         Ok(n) => Ok(n),
         Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(0),
         Err(error) => Err(error.into()),
@@ -66,14 +66,14 @@ pub fn send_vectored(stream: &TcpStream, pieces: &[io::IoSlice<'_>]) -> io::Resu
 }
 
 /// Ends both directions; whoever waits for the stream wakes up and sees its end.
-pub fn shutdown(stream: &TcpStream, how: Shutdown) {
+pub fn shutdown(stream: BorrowedFd<'_>, how: Shutdown) {
     let how = match how {
         Shutdown::Read => rustix::net::Shutdown::Read,
         Shutdown::Write => rustix::net::Shutdown::Write,
         Shutdown::Both => rustix::net::Shutdown::Both,
     };
     // Fails only if the connection is gone already.
-    let _ = rustix::net::shutdown(borrow(stream), how);
+    let _ = rustix::net::shutdown(stream, how);
 }
 
 /// A second descriptor of the same socket, free to leave this core. The runtime's own stays behind and is closed with
@@ -90,7 +90,7 @@ pub fn adopt(descriptor: OwnedFd) -> io::Result<TcpStream> {
 /// Writes all of `bytes`, waiting as long as the peer needs.
 pub async fn send_all(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        match send(stream, bytes)? {
+        match send(borrow(stream), bytes)? {
             0 => stream.writable(false).await?,
             n => bytes = &bytes[n..],
         }

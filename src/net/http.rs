@@ -19,9 +19,9 @@ use protocol::http::{Error as HeadError, Expectation, Framing, Limits, Method};
 
 use super::fd::{self, Received};
 use super::service::{Admission, Incoming, Liveness, Outcome, Response, Rest, Service};
-use super::turn::Turn;
+use super::turn::{Timer, Turn};
 use crate::runtime::race::{Either, race};
-use crate::runtime::timer::{Millis, Sleep};
+use crate::runtime::timer::Millis;
 
 const HEAD_TIMEOUT_MS: u64 = 60_000;
 const IDLE_TIMEOUT_MS: u64 = 72_000;
@@ -72,7 +72,7 @@ struct Connection<S> {
     /// Received and not yet used. Empty and without capacity while idle.
     input: Vec<u8>,
     /// One for all requests, see [`Self::readable_until`].
-    timer: Option<Sleep>,
+    timer: Option<Timer>,
 }
 
 impl<S: Service + 'static> Connection<S> {
@@ -162,8 +162,7 @@ impl<S: Service + 'static> Connection<S> {
             Outcome::Drop => Ok(false),
             Outcome::Upgrade { response, attach } => {
                 fd::send_all(&self.stream, &response).await?;
-                let stream = fd::adopt(fd::duplicate(&self.stream)?)?;
-                attach(stream, std::mem::take(&mut self.input));
+                attach(fd::duplicate(&self.stream)?, std::mem::take(&mut self.input));
                 Ok(false)
             }
         }
@@ -207,7 +206,7 @@ impl<S: Service + 'static> Connection<S> {
                 None => self.stream.readable(false).await?,
             }
             let mut buffer = self.http.turn.read_buffer.borrow_mut();
-            match fd::receive(&self.stream, &mut buffer)? {
+            match fd::receive(fd::borrow(&self.stream), &mut buffer)? {
                 Received::Bytes(n) => {
                     self.input.extend_from_slice(&buffer[..n]);
                     return Ok(true);
@@ -309,13 +308,13 @@ impl<S: Service + 'static> Connection<S> {
     async fn linger(&mut self) {
         const LINGER_MS: u64 = 1_000;
         const LINGER_BYTES_MAX: usize = 1 << 20;
-        fd::shutdown(&self.stream, Shutdown::Write);
+        fd::shutdown(fd::borrow(&self.stream), Shutdown::Write);
         let deadline = self.http.turn.sleep(LINGER_MS);
         let drain = async {
             let mut discarded = 0;
             while discarded < LINGER_BYTES_MAX && self.stream.readable(false).await.is_ok() {
                 let mut buffer = self.http.turn.read_buffer.borrow_mut();
-                match fd::receive(&self.stream, &mut buffer) {
+                match fd::receive(fd::borrow(&self.stream), &mut buffer) {
                     Ok(Received::Bytes(n)) => discarded += n,
                     Ok(Received::Empty) => {}
                     Ok(Received::End) | Err(_) => return,

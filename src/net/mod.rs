@@ -10,6 +10,7 @@ pub mod frame;
 pub mod http;
 pub mod listener;
 pub mod outbox;
+pub mod reactor;
 pub mod service;
 pub mod turn;
 pub mod websocket;

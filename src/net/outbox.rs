@@ -11,13 +11,31 @@ use super::frame::Frame;
 /// Pieces handed to one vectored write.
 const PIECES_MAX: usize = 64;
 
+/// Small while it is empty, since there is one for every socket, and without memory of its own for a single frame, which
+/// is what most turns bring.
 #[derive(Default)]
-pub struct Outbox {
+pub struct Outbox(Waiting);
+
+#[derive(Default)]
+enum Waiting {
+    #[default]
+    Nothing,
+    One {
+        frame: Frame,
+        /// Bytes of it that are written already.
+        written: u32,
+    },
+    Many(Box<Many>),
+}
+
+struct Many {
     frames: VecDeque<Frame>,
     /// Bytes of the first frame that are written already.
     written: usize,
     bytes: usize,
 }
+
+const _: () = assert!(size_of::<Outbox>() == 24);
 
 /// The outbox is full: the peer is too slow.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,27 +43,68 @@ pub struct Overflow;
 
 impl Outbox {
     pub fn is_empty(&self) -> bool {
-        self.frames.is_empty()
+        matches!(self.0, Waiting::Nothing)
     }
 
     /// Bytes that wait.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        match &self.0 {
+            Waiting::Nothing => 0,
+            Waiting::One { frame, written } => frame.bytes().len() - *written as usize,
+            Waiting::Many(many) => many.bytes,
+        }
     }
 
     pub fn push(&mut self, frame: Frame, bytes_max: usize) -> Result<(), Overflow> {
-        let length = frame.bytes().len();
+        let (length, waiting) = (frame.bytes().len(), self.bytes());
         // A single frame larger than the limit still goes to a peer that has read everything before it.
-        if self.bytes > 0 && self.bytes + length > bytes_max {
+        if waiting > 0 && waiting + length > bytes_max {
             return Err(Overflow);
         }
-        self.bytes += length;
-        self.frames.push_back(frame);
+        self.0 = match std::mem::take(&mut self.0) {
+            Waiting::Nothing => Waiting::One { frame, written: 0 },
+            Waiting::One { frame: first, written } => Waiting::Many(Box::new(Many {
+                frames: VecDeque::from([first, frame]),
+                written: written as usize,
+                bytes: waiting + length,
+            })),
+            Waiting::Many(mut many) => {
+                many.bytes += length;
+                many.frames.push_back(frame);
+                Waiting::Many(many)
+            }
+        };
         Ok(())
     }
 
     /// Hands everything to `send` in as few calls as possible, until it is empty or `send` takes less than it was given.
     pub fn drain<E>(&mut self, mut send: impl FnMut(&[IoSlice<'_>]) -> Result<usize, E>) -> Result<(), E> {
+        match &mut self.0 {
+            Waiting::Nothing => return Ok(()),
+            Waiting::One { frame, written } => {
+                let bytes = &frame.bytes()[*written as usize..];
+                let taken = send(&[IoSlice::new(bytes)])?;
+                if taken < bytes.len() {
+                    // A frame is shorter than 4 GiB: its payload came in a request or a message, which are limited.
+                    *written += u32::try_from(taken).unwrap_or(u32::MAX);
+                    return Ok(());
+                }
+            }
+            Waiting::Many(many) => {
+                if !many.drain(send)? {
+                    return Ok(());
+                }
+            }
+        }
+        // An idle socket owns no buffer.
+        self.0 = Waiting::Nothing;
+        Ok(())
+    }
+}
+
+impl Many {
+    /// Whether everything was taken.
+    fn drain<E>(&mut self, mut send: impl FnMut(&[IoSlice<'_>]) -> Result<usize, E>) -> Result<bool, E> {
         while !self.frames.is_empty() {
             let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
             let mut offered = 0;
@@ -59,12 +118,10 @@ impl Outbox {
             let taken = send(&pieces[..count])?;
             self.consume(taken);
             if taken < offered {
-                return Ok(());
+                return Ok(false);
             }
         }
-        // An idle socket owns no buffer.
-        self.frames = VecDeque::new();
-        Ok(())
+        Ok(true)
     }
 
     fn consume(&mut self, mut taken: usize) {

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::rc::Rc;
 
@@ -60,7 +61,7 @@ pub struct Incoming {
 }
 
 /// Takes a connection that stops being HTTP, with the bytes that followed the request.
-pub type Attach = Box<dyn FnOnce(TcpStream, Vec<u8>)>;
+pub type Attach = Box<dyn FnOnce(OwnedFd, Vec<u8>)>;
 
 /// What became of a request.
 pub enum Outcome {
@@ -106,5 +107,5 @@ pub trait Service {
     fn handle(self: Rc<Self>, incoming: Incoming, liveness: Liveness) -> Answer;
 
     /// Gives a connection to another core: its descriptor and the bytes read but not used.
-    fn hand_off(&self, to: CoreId, descriptor: std::os::fd::OwnedFd, bytes: Vec<u8>, peer: SocketAddr);
+    fn hand_off(&self, to: CoreId, descriptor: OwnedFd, bytes: Vec<u8>, peer: SocketAddr);
 }

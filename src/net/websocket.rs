@@ -1,57 +1,91 @@
 //! The byte side of one websocket: reading messages, writing frames, closing.
 //!
-//! Owns: the stream, the outbox, the state of the closing handshake. Never: what messages mean.
-//! Invariants: an idle websocket owns no buffer; after a close frame has been queued nothing else is.
+//! A machine without a task: whoever watches its descriptor (`net::reactor`, or a test) tells it what the descriptor is
+//! ready for, and it does what can be done now. It works on any stream socket.
+//! Owns: the descriptor, the outbox, the state of the closing handshake. Never: what messages mean, or waiting.
+//! Invariants: an idle websocket owns no buffer; after a close frame has been queued nothing else is; the receiver hears
+//! of the end once, or of the departure, and of nothing afterwards.
 
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
-use monoio::net::TcpStream;
 use protocol::websocket::frame::{self, Opcode, encode_close};
 use protocol::websocket::message::{Decoder, Event, Input};
 
 use super::fd::{self, Received};
 use super::frame::Frame;
 use super::outbox::{Outbox, Overflow};
-use super::turn::Turn;
-use crate::runtime::race::race;
+use super::turn::{Token, Turn};
+use crate::runtime::poller::Readiness;
+use crate::runtime::slab::Key;
 
-/// How long a closed websocket waits for the peer's close frame.
-const CLOSE_TIMEOUT_MS: u64 = if cfg!(test) { 50 } else { 30_000 };
+/// How long a closed websocket waits for the peer's close frame, and for the peer to take what was written before it.
+pub const CLOSE_TIMEOUT_MS: u64 = 30_000;
 
 /// After a violation, how long and how much of what the peer still sends is read and forgotten: closing with unread
 /// input would reset the connection and take the close frame with it.
-const LINGER_MS: u64 = 1_000;
-const LINGER_BYTES_MAX: usize = 1 << 20;
+pub const LINGER_MS: u64 = 1_000;
+const LINGER_BYTES_MAX: u32 = 1 << 20;
 
-/// Full reads in a row before other sockets get their turn.
-const READS_PER_TURN: usize = 4;
+/// Full reads in a row before other sockets get their turn. A pair of sockets in a test holds less than four.
+pub const READS_PER_TURN: usize = if cfg!(test) { 2 } else { 4 };
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     Open,
     /// Our close frame is queued or sent; only the peer's close frame is of interest.
     Closing,
-    /// Nothing is written any more.
+    /// The receiver has heard of the end. What is queued still goes out; then the stream is closed, or lingers.
+    Finishing {
+        linger: bool,
+    },
+    /// Everything is written; so many bytes have been read and forgotten.
+    Lingering(u32),
+    /// Nothing is read or written any more.
     Ended,
+}
+
+/// What the websockets of a core share.
+pub struct Shared {
+    pub turn: Rc<Turn>,
+    /// Bytes that may wait for one peer.
+    pub outbox_bytes_max: usize,
+}
+
+struct Stream {
+    /// None once the connection has left for another core.
+    descriptor: Option<OwnedFd>,
+    outbox: Outbox,
 }
 
 /// A websocket as the session layer holds it.
 pub struct Channel {
-    stream: TcpStream,
-    turn: Rc<Turn>,
-    outbox: RefCell<Outbox>,
+    shared: Rc<Shared>,
+    stream: RefCell<Stream>,
+    decoder: RefCell<Decoder>,
+    /// The key of this channel in the reactor.
+    key: Key,
+    /// The client behind it; none for a websocket that nobody wanted.
+    owner: Cell<Option<Key>>,
     state: Cell<State>,
-    /// A task waits until the peer reads again.
-    draining: Cell<bool>,
+    flags: Cell<Flags>,
+}
+
+const _: () = assert!(size_of::<Channel>() <= 104);
+
+#[derive(Clone, Copy, Default)]
+struct Flags {
+    /// The last write was cut short: the peer has to read before the next one.
+    draining: bool,
     /// The reader is at work and flushes when it is done, so that whoever pushes meanwhile need not see to it.
-    reading: Cell<bool>,
+    reading: bool,
     /// A flush at the end of this turn has been asked for.
-    marked: Cell<bool>,
-    outbox_bytes_max: usize,
+    marked: bool,
+    /// The receiver has heard of the end.
+    reported: bool,
 }
 
 /// What the session layer wants after a message.
@@ -62,31 +96,76 @@ pub enum Flow {
     Leave,
 }
 
-/// Receives what a websocket reads.
+/// Everything needed to go on elsewhere.
+pub struct Departure {
+    pub descriptor: OwnedFd,
+    pub decoder: Decoder,
+    /// Received and not used.
+    pub unread: Vec<u8>,
+}
+
+/// Receives what websockets read.
 pub trait Receiver {
-    fn text(&self, text: &str) -> Flow;
-    fn binary(&self, bytes: &[u8]);
+    fn text(&self, channel: &Rc<Channel>, text: &str) -> Flow;
+    fn binary(&self, channel: &Rc<Channel>, bytes: &[u8]);
     /// The peer broke the protocol and is told this close code; the end follows.
-    fn violated(&self, code: u16);
+    fn violated(&self, channel: &Rc<Channel>, code: u16);
     /// Called once, when nothing more will come; not after [`Flow::Leave`].
-    fn ended(&self);
-    /// The connection leaves: everything needed to go on elsewhere.
-    fn leave(&self, descriptor: io::Result<OwnedFd>, decoder: Decoder, unread: Vec<u8>);
+    fn ended(&self, channel: &Rc<Channel>);
+    /// The connection leaves, and nobody watches it here any more.
+    fn left(&self, channel: &Rc<Channel>, departure: Departure);
+}
+
+/// What whoever watches the descriptor has to do next.
+pub enum Progress {
+    /// Tell of the next change.
+    Wait,
+    /// There may be more input, but others come first: tell again.
+    Again,
+    /// Stop watching, then give this to the receiver.
+    Left(Departure),
+    /// Forget the channel.
+    Over,
 }
 
 impl Channel {
-    pub fn new(stream: TcpStream, turn: Rc<Turn>, outbox_bytes_max: usize) -> Rc<Self> {
+    pub fn new(shared: Rc<Shared>, descriptor: OwnedFd, decoder: Decoder, key: Key) -> Rc<Self> {
+        shared.turn.connections.set(shared.turn.connections.get() + 1);
         Rc::new(Self {
-            stream,
-            turn,
-            outbox: RefCell::new(Outbox::default()),
+            shared,
+            stream: RefCell::new(Stream { descriptor: Some(descriptor), outbox: Outbox::default() }),
+            decoder: RefCell::new(decoder),
+            key,
+            owner: Cell::new(None),
             state: Cell::new(State::Open),
-            draining: Cell::new(false),
-            reading: Cell::new(false),
-            marked: Cell::new(false),
-            outbox_bytes_max,
+            flags: Cell::default(),
         })
     }
+
+    pub fn key(&self) -> Key {
+        self.key
+    }
+
+    pub fn owner(&self) -> Option<Key> {
+        self.owner.get()
+    }
+
+    pub fn set_owner(&self, owner: Key) {
+        self.owner.set(Some(owner));
+    }
+
+    fn flag(&self, set: impl FnOnce(&mut Flags)) {
+        let mut flags = self.flags.get();
+        set(&mut flags);
+        self.flags.set(flags);
+    }
+
+    /// Does something with the descriptor, if it is still here.
+    pub fn with_descriptor<R>(&self, act: impl FnOnce(BorrowedFd<'_>) -> R) -> Option<R> {
+        self.stream.borrow().descriptor.as_ref().map(|descriptor| act(descriptor.as_fd()))
+    }
+
+    // ---- output -------------------------------------------------------------------------------------------------
 
     /// Queues a frame. Returns whether the caller has to see to it that [`Self::flush`] follows in this turn.
     pub fn push(&self, frame: Frame) -> Result<bool, Overflow> {
@@ -94,17 +173,20 @@ impl Channel {
             return Ok(false);
         }
         self.enqueue(frame)?;
-        Ok(!self.reading.get() && !self.draining.get() && !self.marked.replace(true))
+        let Flags { draining, reading, marked, .. } = self.flags.get();
+        let needs_mark = !draining && !reading && !marked;
+        self.flag(|flags| flags.marked |= needs_mark);
+        Ok(needs_mark)
     }
 
     fn enqueue(&self, frame: Frame) -> Result<(), Overflow> {
         let length = frame.bytes().len();
-        let before = self.outbox_bytes();
-        if before > 0 && before + length > self.outbox_bytes_max && !self.draining.get() {
+        let (before, bytes_max) = (self.outbox_bytes(), self.shared.outbox_bytes_max);
+        if before > 0 && before + length > bytes_max && !self.flags.get().draining {
             // A large turn is no slow peer: what waits was not offered to the kernel yet.
             self.write().map_err(|_| Overflow)?;
         }
-        self.outbox.borrow_mut().push(frame, self.outbox_bytes_max)?;
+        self.stream.borrow_mut().outbox.push(frame, bytes_max)?;
         self.count(length, 0);
         Ok(())
     }
@@ -112,12 +194,13 @@ impl Channel {
     /// The last frame: a few bytes, which may exceed the limit that ended the connection.
     fn enqueue_last(&self, frame: Frame) {
         self.count(frame.bytes().len(), 0);
-        let _ = self.outbox.borrow_mut().push(frame, usize::MAX);
+        let _ = self.stream.borrow_mut().outbox.push(frame, usize::MAX);
     }
 
     /// Keeps the total of the core up to date.
     fn count(&self, more: usize, less: usize) {
-        self.turn.outbox_bytes.set((self.turn.outbox_bytes.get() + more).saturating_sub(less));
+        let total = &self.shared.turn.outbox_bytes;
+        total.set((total.get() + more).saturating_sub(less));
     }
 
     pub fn is_open(&self) -> bool {
@@ -126,151 +209,151 @@ impl Channel {
 
     /// Bytes that wait for the peer.
     pub fn outbox_bytes(&self) -> usize {
-        self.outbox.borrow().bytes()
+        self.stream.borrow().outbox.bytes()
     }
 
     /// Writes what can be written now; what is left goes out when the peer reads again.
-    pub fn flush(self: &Rc<Self>) {
-        self.marked.set(false);
-        if self.draining.get() || self.state.get() == State::Ended {
+    pub fn flush(&self) {
+        self.flag(|flags| flags.marked = false);
+        if self.flags.get().draining || self.state.get() == State::Ended {
             return;
         }
-        if self.write().is_err() {
-            self.abort();
-        } else if !self.outbox.borrow().is_empty() {
-            self.draining.set(true);
-            monoio::spawn(Rc::clone(self).drain());
+        match self.write() {
+            Ok(()) => {
+                let draining = !self.stream.borrow().outbox.is_empty();
+                self.flag(|flags| flags.draining = draining);
+            }
+            Err(_) => self.abort(),
         }
     }
 
     fn write(&self) -> io::Result<()> {
-        let before = self.outbox_bytes();
-        let written = self.outbox.borrow_mut().drain(|pieces| match pieces {
-            [piece] => fd::send(&self.stream, piece),
-            pieces => fd::send_vectored(&self.stream, pieces),
+        let stream = &mut *self.stream.borrow_mut();
+        let Some(descriptor) = &stream.descriptor else { return Ok(()) };
+        let before = stream.outbox.bytes();
+        let written = stream.outbox.drain(|pieces| match pieces {
+            [piece] => fd::send(descriptor.as_fd(), piece),
+            pieces => fd::send_vectored(descriptor.as_fd(), pieces),
         });
-        self.count(0, before - self.outbox_bytes());
+        self.count(0, before - stream.outbox.bytes());
         written
     }
 
-    async fn drain(self: Rc<Self>) {
-        while !self.outbox.borrow().is_empty() && self.state.get() != State::Ended {
-            if self.stream.writable(false).await.is_err() || self.write().is_err() {
-                self.abort();
-                break;
-            }
-        }
-        self.draining.set(false);
-    }
-
     /// Begins the closing handshake: an empty close frame, or one with a status code.
-    pub fn close(self: &Rc<Self>, code: Option<u16>) {
+    pub fn close(&self, code: Option<u16>) {
         if self.state.get() != State::Open {
             return;
         }
         self.enqueue_last(Frame::from_bytes(&encode_close(code, "")));
         self.state.set(State::Closing);
         self.flush();
-        // The reader may be waiting already, for a peer that says nothing any more.
-        let (this, timeout) = (Rc::downgrade(self), self.turn.sleep(CLOSE_TIMEOUT_MS));
-        monoio::spawn(async move {
-            timeout.await;
-            if let Some(this) = this.upgrade() {
-                this.abort();
-            }
-        });
+        // The peer may say nothing any more.
+        self.arm(CLOSE_TIMEOUT_MS);
     }
 
-    /// Ends the connection at once, without a word. The reader sees it and reports the end.
+    /// Ends the connection at once, without a word. Whoever watches the descriptor sees its end and tells
+    /// [`Self::on_ready`], which reports it.
     pub fn abort(&self) {
         self.state.set(State::Ended);
         self.count(0, self.outbox_bytes());
-        *self.outbox.borrow_mut() = Outbox::default();
-        fd::shutdown(&self.stream, Shutdown::Both);
+        self.stream.borrow_mut().outbox = Outbox::default();
+        self.with_descriptor(|descriptor| fd::shutdown(descriptor, Shutdown::Both));
     }
 
-    /// Reads until the end. `unread` is what arrived together with the handshake.
-    pub async fn read_loop(self: Rc<Self>, mut decoder: Decoder, receiver: impl Receiver, mut unread: Vec<u8>) {
-        let _open = self.turn.connection();
-        let verdict = loop {
-            let step = if unread.is_empty() {
-                self.read(&mut decoder, &receiver)
-            } else {
-                let mut bytes = std::mem::take(&mut unread);
-                self.digest(&mut bytes, &mut decoder, &receiver)
-            };
-            match step {
-                Step::Again => {}
-                Step::Wait => {
-                    if !self.outbox.borrow().is_empty() {
-                        self.flush();
-                    }
-                    if self.stream.readable(false).await.is_err() {
-                        break Verdict::Ended;
-                    }
-                }
-                Step::Left(rest) => {
-                    self.flush();
-                    let descriptor = fd::duplicate(&self.stream);
-                    self.state.set(State::Ended);
-                    receiver.leave(descriptor, decoder, rest);
-                    return;
-                }
-                Step::Over(verdict) => break verdict,
-            }
-        };
-        if let Verdict::Violation(code) = verdict {
-            receiver.violated(code);
-        }
-        receiver.ended();
-        let mut linger = false;
-        match verdict {
-            Verdict::Violation(code) => {
-                self.close(Some(code));
-                linger = true;
-            }
-            Verdict::PeerClosed(frame) => {
-                if self.state.get() == State::Open {
-                    self.enqueue_last(frame);
-                    self.state.set(State::Closing);
-                }
-                self.flush();
-            }
-            Verdict::Ended => {}
-        }
-        // Boxed, so that an idle websocket does not keep room for its end.
-        Box::pin(self.finish(linger)).await;
+    fn arm(&self, ms: u64) {
+        let turn = &self.shared.turn;
+        turn.arm(turn.now() + ms, Token::Channel(self.key));
     }
 
-    fn read(&self, decoder: &mut Decoder, receiver: &impl Receiver) -> Step {
+    // ---- input --------------------------------------------------------------------------------------------------
+
+    /// The descriptor has become ready.
+    pub fn on_ready(self: &Rc<Self>, readiness: Readiness, receiver: &impl Receiver) -> Progress {
+        if readiness.writable && self.flags.get().draining {
+            self.flag(|flags| flags.draining = false);
+            self.flush();
+        }
+        match self.state.get() {
+            State::Open | State::Closing if readiness.readable => self.read(readiness.ended, receiver),
+            State::Open | State::Closing => Progress::Wait,
+            State::Finishing { .. } => self.finish(),
+            State::Lingering(_) => self.discard(),
+            State::Ended => self.end(Verdict::Ended, receiver),
+        }
+    }
+
+    /// Takes bytes that somebody else has read, as from the descriptor and before anything from there.
+    pub fn on_bytes(self: &Rc<Self>, bytes: &mut [u8], receiver: &impl Receiver) -> Progress {
+        match self.digest(bytes, receiver) {
+            Step::Left(unread) => self.depart(unread),
+            Step::Over(verdict) => self.end(verdict, receiver),
+            Step::Again => {
+                self.flush_replies();
+                Progress::Wait
+            }
+        }
+    }
+
+    /// A timer of this channel has fired, for which there is only one reason: the peer has had its time. One that was set
+    /// for an earlier stage of the end may cut a later one short, never an open channel.
+    pub fn on_timeout(&self) -> Progress {
+        if self.state.get() != State::Open {
+            self.abort();
+        }
+        if self.flags.get().reported { Progress::Over } else { Progress::Wait }
+    }
+
+    /// `ended`: the end is near, so a read that is short has not emptied the socket.
+    fn read(self: &Rc<Self>, ended: bool, receiver: &impl Receiver) -> Progress {
+        let mut buffer = self.shared.turn.read_buffer.borrow_mut();
         for _ in 0..READS_PER_TURN {
-            let mut buffer = self.turn.read_buffer.borrow_mut();
-            match fd::receive(&self.stream, &mut buffer) {
-                Ok(Received::Bytes(n)) => {
-                    let full = n == buffer.len();
-                    match self.digest(&mut buffer[..n], decoder, receiver) {
-                        Step::Again if full => {}
+            let received = self.with_descriptor(|descriptor| fd::receive(descriptor, &mut buffer));
+            match received {
+                Some(Ok(Received::Bytes(n))) => {
+                    match self.digest(&mut buffer[..n], receiver) {
+                        Step::Left(unread) => return self.depart(unread),
+                        Step::Over(verdict) => {
+                            drop(buffer);
+                            return self.end(verdict, receiver);
+                        }
+                        Step::Again => {}
+                    }
+                    if n < buffer.len() && !ended {
                         // A short read has emptied the socket: the next one would find nothing.
-                        Step::Again => return Step::Wait,
-                        step => return step,
+                        self.flush_replies();
+                        return Progress::Wait;
                     }
                 }
-                Ok(Received::Empty) => return Step::Wait,
-                Ok(Received::End) | Err(_) => return Step::Over(Verdict::Ended),
+                Some(Ok(Received::Empty)) => {
+                    self.flush_replies();
+                    return Progress::Wait;
+                }
+                Some(Ok(Received::End) | Err(_)) | None => {
+                    drop(buffer);
+                    return self.end(Verdict::Ended, receiver);
+                }
             }
         }
-        Step::Wait
+        self.flush_replies();
+        Progress::Again
+    }
+
+    fn flush_replies(&self) {
+        if !self.stream.borrow().outbox.is_empty() {
+            self.flush();
+        }
     }
 
     /// Works through received bytes.
-    fn digest(&self, bytes: &mut [u8], decoder: &mut Decoder, receiver: &impl Receiver) -> Step {
-        self.reading.set(true);
-        let step = self.digest_messages(bytes, decoder, receiver);
-        self.reading.set(false);
+    fn digest(self: &Rc<Self>, bytes: &mut [u8], receiver: &impl Receiver) -> Step {
+        self.flag(|flags| flags.reading = true);
+        let step = self.digest_messages(bytes, receiver);
+        self.flag(|flags| flags.reading = false);
         step
     }
 
-    fn digest_messages(&self, bytes: &mut [u8], decoder: &mut Decoder, receiver: &impl Receiver) -> Step {
+    fn digest_messages(self: &Rc<Self>, bytes: &mut [u8], receiver: &impl Receiver) -> Step {
+        let mut decoder = self.decoder.borrow_mut();
         let mut input = Input::new(bytes);
         loop {
             let flow = match decoder.next(&mut input) {
@@ -291,9 +374,9 @@ impl Channel {
                 }
                 // What arrives after our close frame is read and forgotten.
                 Ok(Some(_)) if self.state.get() != State::Open => Flow::Continue,
-                Ok(Some(Event::Text(text))) => receiver.text(text),
+                Ok(Some(Event::Text(text))) => receiver.text(self, text),
                 Ok(Some(Event::Binary(bytes))) => {
-                    receiver.binary(bytes);
+                    receiver.binary(self, bytes);
                     Flow::Continue
                 }
             };
@@ -304,41 +387,94 @@ impl Channel {
         }
     }
 
-    /// After the last word: lets the outbox drain, then closes the stream.
-    async fn finish(self: Rc<Self>, linger: bool) {
-        let deadline = self.turn.now() + CLOSE_TIMEOUT_MS;
-        while self.draining.get() && self.turn.now() < deadline {
-            self.turn.sleep(100).await;
+    // ---- the end ------------------------------------------------------------------------------------------------
+
+    fn depart(&self, unread: Vec<u8>) -> Progress {
+        self.flush();
+        self.state.set(State::Ended);
+        let decoder = std::mem::replace(&mut *self.decoder.borrow_mut(), Decoder::new(0));
+        match self.stream.borrow_mut().descriptor.take() {
+            Some(descriptor) => Progress::Left(Departure { descriptor, decoder, unread }),
+            None => Progress::Over,
         }
-        if linger && self.state.get() != State::Ended {
-            fd::shutdown(&self.stream, Shutdown::Write);
-            race(self.discard(), self.turn.sleep(LINGER_MS)).await;
-        }
-        self.abort();
     }
 
-    async fn discard(&self) {
-        let mut discarded = 0;
-        while discarded < LINGER_BYTES_MAX && self.stream.readable(false).await.is_ok() {
-            match fd::receive(&self.stream, &mut self.turn.read_buffer.borrow_mut()) {
-                Ok(Received::Bytes(n)) => discarded += n,
-                Ok(Received::Empty) => {}
-                Ok(Received::End) | Err(_) => return,
+    /// Reports the end and sends the last word.
+    fn end(self: &Rc<Self>, verdict: Verdict, receiver: &impl Receiver) -> Progress {
+        if let Verdict::Violation(code) = verdict {
+            receiver.violated(self, code);
+        }
+        if !self.flags.get().reported {
+            self.flag(|flags| flags.reported = true);
+            receiver.ended(self);
+        }
+        let linger = matches!(verdict, Verdict::Violation(_));
+        let last_word = match verdict {
+            Verdict::Violation(code) => Some(Frame::from_bytes(&encode_close(Some(code), ""))),
+            Verdict::PeerClosed(echo) => Some(echo),
+            Verdict::Ended => {
+                self.abort();
+                None
+            }
+        };
+        if let Some(frame) = last_word
+            && self.state.get() != State::Ended
+        {
+            if self.state.get() == State::Open {
+                self.enqueue_last(frame);
+            }
+            self.state.set(State::Finishing { linger });
+            self.flush();
+            if !self.stream.borrow().outbox.is_empty() {
+                self.arm(CLOSE_TIMEOUT_MS);
             }
         }
+        self.finish()
+    }
+
+    /// After the last word: lets the outbox drain, then closes the stream.
+    fn finish(&self) -> Progress {
+        match self.state.get() {
+            State::Finishing { .. } if !self.stream.borrow().outbox.is_empty() => Progress::Wait,
+            State::Finishing { linger: true } => {
+                self.with_descriptor(|descriptor| fd::shutdown(descriptor, Shutdown::Write));
+                self.state.set(State::Lingering(0));
+                self.arm(LINGER_MS);
+                self.discard()
+            }
+            _ => {
+                self.abort();
+                Progress::Over
+            }
+        }
+    }
+
+    fn discard(&self) -> Progress {
+        let mut buffer = self.shared.turn.read_buffer.borrow_mut();
+        while let State::Lingering(discarded) = self.state.get() {
+            match self.with_descriptor(|descriptor| fd::receive(descriptor, &mut buffer)) {
+                Some(Ok(Received::Bytes(n))) if discarded < LINGER_BYTES_MAX => {
+                    self.state.set(State::Lingering(discarded.saturating_add(u32::try_from(n).unwrap_or(u32::MAX))));
+                }
+                Some(Ok(Received::Empty)) => return Progress::Wait,
+                _ => self.abort(),
+            }
+        }
+        Progress::Over
     }
 }
 
 impl Drop for Channel {
     fn drop(&mut self) {
         self.count(0, self.outbox_bytes());
+        let connections = &self.shared.turn.connections;
+        connections.set(connections.get() - 1);
     }
 }
 
 enum Step {
     /// Everything was used; there may be more.
     Again,
-    Wait,
     Left(Vec<u8>),
     Over(Verdict),
 }
@@ -350,83 +486,4 @@ enum Verdict {
     Violation(u16),
     /// The peer's close frame, to be echoed.
     PeerClosed(Frame),
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A receiver that counts ends.
-    struct Ends(Rc<Cell<u32>>);
-
-    impl Receiver for Ends {
-        fn text(&self, _: &str) -> Flow {
-            Flow::Continue
-        }
-        fn binary(&self, _: &[u8]) {}
-        fn violated(&self, _: u16) {}
-        fn ended(&self) {
-            self.0.set(self.0.get() + 1);
-        }
-        fn leave(&self, _: io::Result<OwnedFd>, _: Decoder, _: Vec<u8>) {}
-    }
-
-    /// Runs `test` with a channel and the peer's end of it.
-    fn with_channel<F: Future<Output = ()>>(
-        bytes_max: usize,
-        test: impl FnOnce(Rc<Channel>, std::net::TcpStream) -> F,
-    ) {
-        let mut runtime =
-            monoio::RuntimeBuilder::<monoio::LegacyDriver>::new().enable_timer().build().expect("a runtime");
-        runtime.block_on(async move {
-            let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-            let peer = std::net::TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");
-            let (stream, _) = listener.accept().expect("accepted");
-            let turn = Turn::new();
-            let timers = Rc::clone(&turn);
-            monoio::spawn(async move { timers.timer_loop(|_, _| {}, || {}).await });
-            let stream = TcpStream::from_std(stream).expect("registered");
-            test(Channel::new(stream, turn, bytes_max), peer).await;
-        });
-    }
-
-    #[test]
-    fn a_peer_that_never_answers_our_close_frame_is_given_up() {
-        with_channel(1 << 20, |channel, _peer| async move {
-            let (ends, turn) = (Rc::new(Cell::new(0)), Rc::clone(&channel.turn));
-            let reader = Rc::clone(&channel).read_loop(Decoder::new(1000), Ends(Rc::clone(&ends)), Vec::new());
-            let closing = async {
-                // The reader waits already when the session layer closes.
-                turn.sleep(5).await;
-                assert_eq!(turn.connections.get(), 1);
-                channel.close(None);
-                std::future::pending::<()>().await;
-            };
-            race(reader, closing).await;
-            assert_eq!((ends.get(), turn.connections.get()), (1, 0));
-        });
-    }
-
-    #[test]
-    fn a_large_turn_is_no_slow_peer_and_the_total_is_kept() {
-        with_channel(1_000, |channel, mut peer| async move {
-            let frame = Frame::text(|out| out.resize(out.len() + 98, b'x'));
-            for _ in 0..100 {
-                assert!(channel.push(frame.clone()).is_ok());
-            }
-            assert_eq!(channel.turn.outbox_bytes.get(), channel.outbox_bytes());
-            channel.flush();
-            assert_eq!(channel.turn.outbox_bytes.get(), 0);
-            let mut got = vec![0; 10_000];
-            io::Read::read_exact(&mut peer, &mut got).expect("everything was sent");
-
-            // A peer that really does not read is one.
-            let large = Frame::text(|out| out.resize(out.len() + 60_000, b'x'));
-            assert!((0..1_000).any(|_| channel.push(large.clone()).is_err()));
-            assert!(channel.turn.outbox_bytes.get() > 0);
-            let turn = Rc::clone(&channel.turn);
-            drop(channel);
-            assert_eq!(turn.outbox_bytes.get(), 0);
-        });
-    }
 }

@@ -5,7 +5,6 @@
 
 use std::any::Any;
 use std::borrow::Cow;
-use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
@@ -19,9 +18,8 @@ use protocol::websocket::message::Decoder;
 
 use super::hub::{Hub, Whereabouts};
 use super::message::{Message, Moved};
-use crate::net::fd;
 use crate::net::service::{Admission, Answer, Incoming, Liveness, Outcome, Response};
-use crate::net::websocket::{Channel, Flow, Receiver};
+use crate::net::websocket::Channel;
 use crate::observe::metrics::Counter;
 use crate::runtime::cores::CoreId;
 use crate::runtime::race::{Either, race};
@@ -29,9 +27,6 @@ use crate::runtime::slab::Key;
 
 /// Every target that begins like this belongs to the endpoint, whatever follows in the path (S-6).
 pub const PREFIX: &str = "/v1/updates/";
-
-/// The close code for a message that is larger than it may be.
-const TOO_LARGE: u16 = 1009;
 
 const CORS: [(&str, Cow<'static, str>); 2] =
     [("Access-Control-Allow-Origin", Cow::Borrowed("*")), ("Access-Control-Allow-Credentials", Cow::Borrowed("true"))];
@@ -108,7 +103,7 @@ impl Hub {
         respond(413, None, Vec::new())
     }
 
-    fn payload_too_large(&self, what: &str) {
+    pub(super) fn payload_too_large(&self, what: &str) {
         let bytes_max = self.settings.engine.payload_bytes_max;
         log::warn!("a {what} to the realtime endpoint exceeds {bytes_max} bytes (HAPPIER_SOCKET_PAYLOAD_BYTES_MAX)");
         self.metrics.inc(Counter::PayloadTooLarge);
@@ -234,34 +229,34 @@ impl Hub {
                 return Outcome::Raw(response);
             }
         }
-        let hub = Rc::clone(&self);
         Outcome::Upgrade {
             response,
-            attach: Box::new(move |stream, unread| {
-                let channel = hub.channel(stream);
-                let decoder = Decoder::new(hub.settings.engine.payload_bytes_max);
-                let key = match target {
-                    Target::New => Some(hub.open_websocket(&channel)),
-                    Target::Session(key) if hub.candidate_attached(key, &channel) => Some(key),
-                    // There is one already: accepted and closed at once (`spec/socketio.md` §7, S-16).
-                    Target::Session(_) | Target::Moved => None,
-                };
-                match key {
-                    None => channel.close(None),
-                    Some(key) if hub.is_stopping() => hub.end_now(key),
-                    Some(_) => {}
-                }
-                let receiver = Reader { hub: Rc::clone(&hub), key, channel: Rc::clone(&channel) };
-                monoio::spawn(channel.read_loop(decoder, receiver, unread));
-            }),
+            attach: Box::new(move |descriptor, unread| self.attach(target, descriptor, unread)),
         }
     }
 
-    fn channel(&self, stream: monoio::net::TcpStream) -> Rc<Channel> {
-        Channel::new(stream, Rc::clone(&self.turn), self.settings.outbox_bytes_max)
+    /// A connection has become a websocket. `unread` followed the handshake.
+    fn attach(&self, target: Target, descriptor: OwnedFd, unread: Vec<u8>) {
+        let decoder = Decoder::new(self.settings.engine.payload_bytes_max);
+        let channel = match self.reactor.attach(descriptor, decoder) {
+            Ok(channel) => channel,
+            Err(error) => return log::warn!("a websocket cannot be watched: {error}"),
+        };
+        let key = match target {
+            Target::New => Some(self.open_websocket(&channel)),
+            Target::Session(key) if self.candidate_attached(key, &channel) => Some(key),
+            // There is one already: accepted and closed at once (`spec/socketio.md` §7, S-16).
+            Target::Session(_) | Target::Moved => None,
+        };
+        match key {
+            None => channel.close(None),
+            Some(key) if self.is_stopping() => self.end_now(key),
+            Some(_) => {}
+        }
+        self.reactor.feed(&channel, unread, self);
     }
 
-    fn open_websocket(self: &Rc<Self>, channel: &Rc<Channel>) -> Key {
+    fn open_websocket(&self, channel: &Rc<Channel>) -> Key {
         let sid = self.new_sid();
         let engine = Session::open(Transport::WebSocket, self.turn.now(), &self.settings.engine);
         let key = self.insert(sid, engine, Some(Rc::clone(channel)), false);
@@ -273,23 +268,21 @@ impl Hub {
     // ---- moving -------------------------------------------------------------------------------------------------
 
     /// Takes in a websocket session that was opened on another core.
-    pub fn take_in(self: &Rc<Self>, moved: Moved) {
-        let Moved { descriptor, decoder, unread, sid, ping_in_ms, admission } = moved;
-        let stream = match fd::adopt(descriptor) {
-            Ok(stream) => stream,
+    pub fn take_in(&self, moved: Moved) {
+        let Moved { departure, sid, ping_in_ms, admission } = moved;
+        let channel = match self.reactor.attach(departure.descriptor, departure.decoder) {
+            Ok(channel) => channel,
             Err(error) => {
                 log::warn!("a connection was lost on its way between cores: {error}");
                 self.post(CoreId(sid.core()), Message::Forget(sid));
                 return;
             }
         };
-        let channel = self.channel(stream);
         let engine = Session::resume(ping_in_ms, self.turn.now());
         let key = self.insert(sid, engine, Some(Rc::clone(&channel)), true);
         self.connect(key, admission);
-        let receiver = Reader { hub: Rc::clone(self), key: Some(key), channel: Rc::clone(&channel) };
         channel.flush();
-        monoio::spawn(channel.read_loop(decoder, receiver, unread));
+        self.reactor.feed(&channel, departure.unread, self);
         if self.is_stopping() {
             // It was on its way when everybody else was told to go.
             self.end_now(key);
@@ -304,43 +297,6 @@ enum Target {
     Session(Key),
     /// A websocket session that was opened here and lives on another core now.
     Moved,
-}
-
-struct Reader {
-    hub: Rc<Hub>,
-    /// None for a websocket that nobody wanted.
-    key: Option<Key>,
-    channel: Rc<Channel>,
-}
-
-impl Receiver for Reader {
-    fn text(&self, text: &str) -> Flow {
-        self.key.map_or(Flow::Continue, |key| self.hub.websocket_text(key, &self.channel, text))
-    }
-
-    fn binary(&self, bytes: &[u8]) {
-        if let Some(key) = self.key {
-            self.hub.websocket_binary(key, &self.channel, bytes);
-        }
-    }
-
-    fn violated(&self, code: u16) {
-        if code == TOO_LARGE {
-            self.hub.payload_too_large("message");
-        }
-    }
-
-    fn ended(&self) {
-        if let Some(key) = self.key {
-            self.hub.websocket_ended(key, &self.channel);
-        }
-    }
-
-    fn leave(&self, descriptor: io::Result<OwnedFd>, decoder: Decoder, unread: Vec<u8>) {
-        if let Some(key) = self.key {
-            self.hub.websocket_left(key, descriptor, decoder, unread);
-        }
-    }
 }
 
 fn poll_response(head: &RequestHead, payload: Vec<u8>) -> Response {

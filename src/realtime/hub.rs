@@ -9,6 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::collections::hash_map::{DefaultHasher, Entry};
 use std::hash::{Hash, Hasher};
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use super::rpc::Peer;
 use super::rpc::calls::Calls;
 use crate::model::ids::{AccountId, SocketId};
 use crate::net::frame::Frame;
+use crate::net::reactor::Reactor;
 use crate::net::turn::Turn;
 use crate::observe::metrics::CoreMetrics;
 use crate::runtime::cores::CoreId;
@@ -62,6 +64,8 @@ pub struct Hub {
     pub core: CoreId,
     pub turn: Rc<Turn>,
     pub settings: Settings,
+    /// The websockets of this core.
+    pub reactor: Reactor,
     mailboxes: Arc<[Arc<Mailbox<Message>>]>,
     pub(super) application: RefCell<Option<Rc<dyn Application>>>,
     pub(super) sessions: RefCell<Slab<Client>>,
@@ -78,16 +82,18 @@ pub struct Hub {
 }
 
 impl Hub {
+    /// Fails if the process has no descriptor left for the websockets' poller.
     pub fn new(
         core: CoreId,
         turn: Rc<Turn>,
         settings: Settings,
         mailboxes: Arc<[Arc<Mailbox<Message>>]>,
         metrics: Arc<CoreMetrics>,
-    ) -> Rc<Self> {
+    ) -> io::Result<Rc<Self>> {
         let cores = mailboxes.len();
-        Rc::new(Self {
+        Ok(Rc::new(Self {
             core,
+            reactor: Reactor::new(Rc::clone(&turn), settings.outbox_bytes_max)?,
             turn,
             settings,
             mailboxes,
@@ -100,7 +106,7 @@ impl Hub {
             overdue: Cell::new(None),
             metrics,
             stopping: Cell::new(false),
-        })
+        }))
     }
 
     /// The application needs the hub to publish, and the hub the application to ask; so it comes second.

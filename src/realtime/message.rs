@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use protocol::engineio::sid::Sid;
-use protocol::websocket::message::Decoder;
 
 use super::event::Event;
 use super::home::{Member, Place};
 use super::rpc::{self, Peer};
 use crate::model::ids::{AccountId, SocketId};
+use crate::net::websocket::Departure;
 use crate::runtime::cores::CoreId;
 use crate::runtime::slab::Key;
 
@@ -71,10 +71,8 @@ pub struct Delivery {
 
 /// A websocket session on its way to another core, right after its CONNECT packet has named the account.
 pub struct Moved {
-    pub descriptor: OwnedFd,
-    pub decoder: Decoder,
-    /// Received behind the CONNECT packet.
-    pub unread: Vec<u8>,
+    /// With what was received behind the CONNECT packet.
+    pub departure: Departure,
     pub sid: Sid,
     /// Milliseconds until the next ping is due.
     pub ping_in_ms: u64,

@@ -1,7 +1,5 @@
 //! What happens to the sessions of a core: packets in, effects out, timers, the end.
 
-use std::io;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use futures_channel::oneshot;
@@ -10,7 +8,6 @@ use protocol::engineio::session::{Effect, Poll, Reason, Received, Session, Sourc
 use protocol::engineio::sid::Sid;
 use protocol::socketio::connection::{Connection, Incoming as Meaning};
 use protocol::socketio::packet as socketio;
-use protocol::websocket::message::Decoder;
 
 use super::application::{Admission, Caller, Incoming};
 use super::client::{Client, Polling};
@@ -18,11 +15,15 @@ use super::hub::{Hub, Whereabouts};
 use super::message::{Message, Moved};
 use crate::model::ids::SocketId;
 use crate::net::frame::Frame;
-use crate::net::websocket::{Channel, Flow};
+use crate::net::turn::Token;
+use crate::net::websocket::{Channel, Departure, Flow, Receiver};
 use crate::observe::metrics::Counter;
 use crate::runtime::cores::CoreId;
 use crate::runtime::slab::Key;
-use crate::runtime::timer::{Due, Millis};
+use crate::runtime::timer::Millis;
+
+/// The close code for a message that is larger than it may be.
+const TOO_LARGE: u16 = 1009;
 
 impl Hub {
     // ---- the table ----------------------------------------------------------------------------------------------
@@ -43,7 +44,12 @@ impl Hub {
             moving: None,
             doomed: false,
         };
-        let key = self.sessions.borrow_mut().insert(client);
+        let mut sessions = self.sessions.borrow_mut();
+        let key = sessions.insert(client);
+        if let Some(channel) = sessions.get(key).and_then(|client| client.channel.as_ref()) {
+            channel.set_owner(key);
+        }
+        drop(sessions);
         self.by_sid.borrow_mut().insert(sid, Whereabouts::Here(key));
         self.arm(key);
         key
@@ -142,6 +148,11 @@ impl Hub {
         }
     }
 
+    /// Handles what websockets have become ready for.
+    pub fn websockets_turn(&self) {
+        self.reactor.turn(self);
+    }
+
     /// The end of the turn for a session that was marked.
     pub(super) fn settle(&self, key: Key) {
         let mut sessions = self.sessions.borrow_mut();
@@ -186,12 +197,16 @@ impl Hub {
         let at = at.min(self.turn.now() + self.settings.engine.ping_interval_ms);
         if at < client.timer_at {
             client.timer_at = at;
-            self.turn.wheel.borrow_mut().arm(at, Due::Token(key));
+            self.turn.arm(at, Token::Client(key));
         }
     }
 
     /// The wheel has reached an entry armed for `at`.
-    pub fn timer_fired(&self, key: Key, at: Millis) {
+    pub fn timer_fired(&self, token: Token, at: Millis) {
+        let key = match token {
+            Token::Client(key) => key,
+            Token::Channel(channel) => return self.reactor.timer_fired(channel, self),
+        };
         match self.sessions.borrow_mut().get_mut(key) {
             Some(client) if client.timer_at == at => client.timer_at = Millis::MAX,
             // The session is gone, or a nearer entry has taken over.
@@ -215,30 +230,16 @@ impl Hub {
 
     // ---- packets ------------------------------------------------------------------------------------------------
 
-    fn source(&self, key: Key, channel: &Rc<Channel>) -> Option<Source> {
+    /// The client of a websocket, and what it is to it; none for one that nobody wanted.
+    fn source(&self, channel: &Rc<Channel>) -> Option<(Key, Source)> {
+        let key = channel.owner()?;
         let sessions = self.sessions.borrow();
         let client = sessions.get(key)?;
         if client.channel.as_ref().is_some_and(|current| Rc::ptr_eq(current, channel)) {
-            return Some(Source::Transport);
+            return Some((key, Source::Transport));
         }
         let candidate = client.polling.as_ref().and_then(|polling| polling.candidate.as_ref());
-        candidate.is_some_and(|candidate| Rc::ptr_eq(candidate, channel)).then_some(Source::Candidate)
-    }
-
-    /// A text message of a websocket.
-    pub(super) fn websocket_text(&self, key: Key, channel: &Rc<Channel>, text: &str) -> Flow {
-        let Some(source) = self.source(key, channel) else { return Flow::Continue };
-        let flow = self.packet(key, source, packet::decode(text), Transport::WebSocket);
-        self.pump(key);
-        flow
-    }
-
-    pub(super) fn websocket_binary(&self, key: Key, channel: &Rc<Channel>, bytes: &[u8]) {
-        if let Some(source) = self.source(key, channel) {
-            let packet = Packet::Binary(std::borrow::Cow::Borrowed(bytes));
-            self.packet(key, source, Ok(packet), Transport::WebSocket);
-            self.pump(key);
-        }
+        candidate.is_some_and(|candidate| Rc::ptr_eq(candidate, channel)).then_some((key, Source::Candidate))
     }
 
     fn packet(
@@ -430,27 +431,10 @@ impl Hub {
             return false;
         }
         client.polling.get_or_insert_default().candidate = Some(Rc::clone(channel));
+        channel.set_owner(key);
         drop(sessions);
         self.arm(key);
         true
-    }
-
-    pub(super) fn websocket_ended(&self, key: Key, channel: &Rc<Channel>) {
-        match self.source(key, channel) {
-            Some(Source::Transport) => {
-                self.with_engine(key, |engine, _| engine.handle_transport_closed());
-            }
-            Some(Source::Candidate) => {
-                self.with_engine(key, |engine, _| engine.handle_candidate_closed());
-                if let Some(client) = self.sessions.borrow_mut().get_mut(key)
-                    && let Some(polling) = &mut client.polling
-                {
-                    polling.candidate = None;
-                }
-            }
-            None => return,
-        }
-        self.pump(key);
     }
 
     // ---- moving -------------------------------------------------------------------------------------------------
@@ -468,16 +452,16 @@ impl Hub {
         client.opened_as_websocket && client.engine.ping_in_ms(0).is_some() && channel.outbox_bytes() == 0
     }
 
-    /// The reader has let go of a session that moves.
-    pub(super) fn websocket_left(&self, key: Key, descriptor: io::Result<OwnedFd>, decoder: Decoder, unread: Vec<u8>) {
+    /// The reactor has let go of a session that moves.
+    fn move_away(&self, key: Key, departure: Departure) {
         let Some(client) = self.sessions.borrow_mut().remove(key) else { return };
         self.by_sid.borrow_mut().remove(&client.sid);
         let opened_at = CoreId(client.sid.core());
         let mut sent = false;
-        if let (Ok(descriptor), Some(admission)) = (descriptor, client.moving) {
+        if let Some(admission) = client.moving {
             let to = self.home_of(&admission.account);
             let ping_in_ms = client.engine.ping_in_ms(self.turn.now()).unwrap_or(0);
-            let moved = Moved { descriptor, decoder, unread, sid: client.sid, ping_in_ms, admission: *admission };
+            let moved = Moved { departure, sid: client.sid, ping_in_ms, admission: *admission };
             sent = self.post(to, Message::Move(Box::new(moved)));
         }
         // The tombstone is kept where the session was opened, and nowhere else it came through.
@@ -485,6 +469,53 @@ impl Hub {
             self.by_sid.borrow_mut().insert(client.sid, Whereabouts::Moved);
         } else if !sent && client.moved {
             self.post(opened_at, Message::Forget(client.sid));
+        }
+    }
+}
+
+impl Receiver for Hub {
+    fn text(&self, channel: &Rc<Channel>, text: &str) -> Flow {
+        let Some((key, source)) = self.source(channel) else { return Flow::Continue };
+        let flow = self.packet(key, source, packet::decode(text), Transport::WebSocket);
+        self.pump(key);
+        flow
+    }
+
+    fn binary(&self, channel: &Rc<Channel>, bytes: &[u8]) {
+        if let Some((key, source)) = self.source(channel) {
+            let packet = Packet::Binary(std::borrow::Cow::Borrowed(bytes));
+            self.packet(key, source, Ok(packet), Transport::WebSocket);
+            self.pump(key);
+        }
+    }
+
+    fn violated(&self, channel: &Rc<Channel>, code: u16) {
+        if code == TOO_LARGE && channel.owner().is_some() {
+            self.payload_too_large("message");
+        }
+    }
+
+    fn ended(&self, channel: &Rc<Channel>) {
+        let Some((key, source)) = self.source(channel) else { return };
+        match source {
+            Source::Transport => {
+                self.with_engine(key, |engine, _| engine.handle_transport_closed());
+            }
+            Source::Candidate => {
+                self.with_engine(key, |engine, _| engine.handle_candidate_closed());
+                if let Some(client) = self.sessions.borrow_mut().get_mut(key)
+                    && let Some(polling) = &mut client.polling
+                {
+                    polling.candidate = None;
+                }
+            }
+        }
+        self.pump(key);
+    }
+
+    fn left(&self, channel: &Rc<Channel>, departure: Departure) {
+        if let Some(key) = channel.owner() {
+            self.move_away(key, departure);
         }
     }
 }

@@ -1,8 +1,7 @@
 //! One coarse timer wheel per core.
 //!
 //! Tens of thousands of sockets each have one deadline that moves all the time. The wheel makes moving it cheap: an
-//! entry is a few bytes in the slot of its tick, is never removed early, and whoever set it decides when it fires
-//! whether it still means anything. Deadlines fire late by a tick or so, never early (`spec/socketio.md` §1).
+//! entry is 32 bytes in the list of its tick, and whoever set it decides when it fires whether it still means anything. Deadlines fire late by a tick or so, never early (`spec/socketio.md` §1).
 //! Owns: entries. Never: what they are for, or the clock (`now` is an argument).
 
 use std::cell::{Cell, RefCell};
@@ -34,27 +33,88 @@ pub enum Due<T> {
 
 struct Entry<T> {
     at: Millis,
-    due: Due<T>,
+    /// None in an entry that waits to be used again.
+    due: Option<Due<T>>,
+    next: u32,
+    /// The entry before this one, or [`HEAD`] and the slot whose first one it is.
+    before: u32,
 }
 
-/// The wheel itself. Entries further away than its circumference stay in their slot for another round.
+/// No entry.
+const NONE: u32 = HEAD - 1;
+const HEAD: u32 = 1 << 31;
+
+/// The wheel itself. The entries of a slot are a list, and all lists share one pool, so that memory follows the number of
+/// entries and not the bursts that each slot has seen. Entries further away than the circumference stay in their slot for
+/// another round.
 pub struct Wheel<T> {
-    slots: Vec<Vec<Entry<T>>>,
+    /// The first entry of each slot.
+    slots: Box<[u32]>,
+    entries: Vec<Entry<T>>,
+    /// The first entry that may be used again.
+    free: u32,
     /// Everything up to this tick has fired.
     fired_tick: u64,
     len: usize,
 }
 
+/// Names an entry until it fires.
+#[derive(Clone, Copy, Debug)]
+struct EntryId(u32);
+
 impl<T> Wheel<T> {
     pub fn new(now: Millis) -> Self {
-        Self { slots: (0..SLOTS).map(|_| Vec::new()).collect(), fired_tick: now / TICK_MS, len: 0 }
+        let slots = vec![NONE; SLOTS].into_boxed_slice();
+        Self { slots, entries: Vec::new(), free: NONE, fired_tick: now / TICK_MS, len: 0 }
     }
 
     /// Arms an entry for `at`; a time in the past fires at the next tick.
     pub fn arm(&mut self, at: Millis, due: Due<T>) {
-        let tick = at.div_ceil(TICK_MS).max(self.fired_tick + 1);
-        self.slots[slot(tick)].push(Entry { at, due });
+        self.link(at, due);
+    }
+
+    fn link(&mut self, at: Millis, due: Due<T>) -> EntryId {
+        let slot = slot(at.div_ceil(TICK_MS).max(self.fired_tick + 1));
+        let next = self.slots[slot as usize];
+        let entry = Entry { at, due: Some(due), next, before: HEAD | slot };
+        let index = self.free;
+        let index = if let Some(free) = self.entries.get_mut(index as usize) {
+            self.free = free.next;
+            *free = entry;
+            index
+        } else {
+            self.entries.push(entry);
+            u32::try_from(self.entries.len() - 1)
+                .ok()
+                .filter(|index| *index < NONE)
+                .expect("memory runs out long before")
+        };
+        self.slots[slot as usize] = index;
+        if let Some(next) = self.entries.get_mut(next as usize) {
+            next.before = index;
+        }
         self.len += 1;
+        EntryId(index)
+    }
+
+    /// Takes an entry out of its list.
+    fn unlink(&mut self, index: u32) -> Option<(Millis, Due<T>)> {
+        let free = self.free;
+        let entry = self.entries.get_mut(index as usize)?;
+        let due = entry.due.take()?;
+        let (at, before, next) = (entry.at, entry.before, entry.next);
+        entry.next = free;
+        self.free = index;
+        self.len -= 1;
+        if before & HEAD != 0 {
+            self.slots[(before ^ HEAD) as usize] = next;
+        } else {
+            self.entries[before as usize].next = next;
+        }
+        if let Some(next) = self.entries.get_mut(next as usize) {
+            next.before = before;
+        }
+        Some((at, due))
     }
 
     /// Appends everything due at `now` to `out`, in no particular order within a tick.
@@ -64,28 +124,25 @@ impl<T> Wheel<T> {
         let first = (self.fired_tick + 1).max(now_tick.saturating_sub(SLOTS as u64 - 1));
         self.fired_tick = self.fired_tick.max(now_tick);
         for tick in first..=now_tick {
-            let entries = &mut self.slots[slot(tick)];
-            let mut at = 0;
-            while at < entries.len() {
-                if entries[at].at <= now {
-                    let entry = entries.swap_remove(at);
-                    out.push((entry.at, entry.due));
-                    self.len -= 1;
-                } else {
-                    at += 1;
+            let mut at = self.slots[slot(tick) as usize];
+            while let Some(entry) = self.entries.get(at as usize) {
+                let (index, is_due) = (at, entry.at <= now);
+                at = entry.next;
+                if is_due {
+                    let fired = self.unlink(index);
+                    if let Some((_, Due::Wake(state))) = &fired {
+                        state.fired.set(true);
+                    }
+                    out.extend(fired);
                 }
-            }
-            if entries.is_empty() && entries.capacity() > 64 {
-                // A burst of connections must not pin its memory in this slot for ever.
-                *entries = Vec::new();
             }
         }
     }
 
     /// How long a core may sleep: until the next tick with an entry, [`LOOK_AHEAD_MS`] at most.
     pub fn sleep_ms(&self, now: Millis) -> u64 {
-        let ahead =
-            (self.fired_tick + 1..=(now + LOOK_AHEAD_MS) / TICK_MS).find(|tick| !self.slots[slot(*tick)].is_empty());
+        let is_used = |tick: &u64| self.slots[slot(*tick) as usize] != NONE;
+        let ahead = (self.fired_tick + 1..=(now + LOOK_AHEAD_MS) / TICK_MS).find(is_used);
         ahead.map_or(LOOK_AHEAD_MS, |tick| (tick * TICK_MS).saturating_sub(now))
     }
 
@@ -99,8 +156,8 @@ impl<T> Wheel<T> {
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "the remainder is below SLOTS")]
-fn slot(tick: u64) -> usize {
-    (tick % SLOTS as u64) as usize
+fn slot(tick: u64) -> u32 {
+    (tick % SLOTS as u64) as u32
 }
 
 /// Shared by a [`Sleep`] and its entry.
@@ -110,40 +167,45 @@ pub struct SleepState {
 }
 
 impl SleepState {
-    pub fn fire(&self) {
-        self.fired.set(true);
+    /// Wakes whoever waits; the wheel has let go of the entry already.
+    pub fn wake(&self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
     }
 }
 
-/// Finishes when its entry fires. Dropping it leaves an entry behind that nobody listens to and that holds on to
-/// nothing: a waker would keep the memory of its task until the entry fires.
-pub struct Sleep(Rc<SleepState>);
+/// Finishes when its entry fires. Dropping it takes the entry out of the wheel.
+pub struct Sleep<T> {
+    state: Rc<SleepState>,
+    wheel: Rc<RefCell<Wheel<T>>>,
+    entry: EntryId,
+}
 
-impl Sleep {
-    pub fn arm<T>(wheel: &mut Wheel<T>, at: Millis) -> Self {
+impl<T> Sleep<T> {
+    pub fn arm(wheel: &Rc<RefCell<Wheel<T>>>, at: Millis) -> Self {
         let state = Rc::new(SleepState { fired: Cell::new(false), waker: RefCell::new(None) });
-        wheel.arm(at, Due::Wake(Rc::clone(&state)));
-        Self(state)
+        let entry = wheel.borrow_mut().link(at, Due::Wake(Rc::clone(&state)));
+        Self { state, wheel: Rc::clone(wheel), entry }
     }
 }
 
-impl Drop for Sleep {
+impl<T> Drop for Sleep<T> {
     fn drop(&mut self) {
-        self.0.waker.take();
+        if !self.state.fired.get() {
+            self.wheel.borrow_mut().unlink(self.entry.0);
+        }
     }
 }
 
-impl Future for Sleep {
+impl<T> Future for Sleep<T> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.0.fired.get() {
+        if self.state.fired.get() {
             return Poll::Ready(());
         }
-        *self.0.waker.borrow_mut() = Some(cx.waker().clone());
+        *self.state.waker.borrow_mut() = Some(cx.waker().clone());
         Poll::Pending
     }
 }
@@ -207,20 +269,46 @@ mod tests {
     }
 
     #[test]
-    fn a_sleep_that_is_dropped_holds_on_to_no_task() {
+    fn a_sleep_that_is_dropped_leaves_nothing_behind() {
         use std::sync::Arc;
         struct Task;
         impl std::task::Wake for Task {
             fn wake(self: Arc<Self>) {}
         }
         let task = Arc::new(Task);
-        let mut wheel = Wheel::<u32>::new(0);
-        let mut sleep = Sleep::arm(&mut wheel, 60_000);
         let waker = Waker::from(Arc::clone(&task));
-        assert!(Pin::new(&mut sleep).poll(&mut Context::from_waker(&waker)).is_pending());
-        drop((sleep, waker));
-        assert_eq!(Arc::strong_count(&task), 1);
-        assert_eq!(wheel.len(), 1, "the entry itself stays");
+        let wheel = Rc::new(RefCell::new(Wheel::<u32>::new(0)));
+        let mut sleeps: Vec<_> = (0..5).map(|_| Sleep::arm(&wheel, 60_000)).collect();
+        wheel.borrow_mut().arm(60_000, Due::Token(1));
+        for sleep in &mut sleeps {
+            assert!(Pin::new(sleep).poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+        // From the middle, the end and the beginning of the list.
+        for at in [2, 0, 2] {
+            sleeps.remove(at);
+        }
+        assert_eq!(wheel.borrow().len(), 3);
+        let mut out = Vec::new();
+        wheel.borrow_mut().fire(60_000, &mut out);
+        assert_eq!(out.len(), 3);
+        // One that has fired, but has not been told so yet, is not taken out a second time.
+        wheel.borrow_mut().arm(70_000, Due::Token(2));
+        drop(sleeps);
+        drop((out, waker));
+        assert_eq!((wheel.borrow().len(), Arc::strong_count(&task)), (1, 1));
+    }
+
+    #[test]
+    fn memory_follows_the_entries_and_not_the_bursts() {
+        assert!(size_of::<Entry<crate::runtime::slab::Key>>() <= 32);
+        let mut wheel = Wheel::new(0);
+        for burst in 0..1_000 {
+            for token in 0..100 {
+                wheel.arm(burst * 10 + 5, Due::Token(token));
+            }
+            assert_eq!(fire(&mut wheel, burst * 10 + 6).len(), 100);
+        }
+        assert_eq!(wheel.entries.len(), 100);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! then account rows ordered by id. Transactions run at READ COMMITTED.
 
 use std::any::{Any, TypeId};
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::pin::pin;
 use std::rc::Rc;
@@ -17,11 +17,12 @@ use std::task::{Context, Poll, Waker};
 
 use super::error::Error;
 use super::postgres::{self, Postgres};
-use super::reply::reply;
 use super::sqlite::{self, Sqlite};
 use super::statement::{Statement, only_reads};
 use super::value::{Row, Value};
+use crate::observe::metrics::{CoreMetrics, Gauge};
 use crate::runtime::post::CorePost;
+use crate::runtime::reply::reply;
 
 /// Which database it is, for the few rules that differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,7 @@ pub enum Kind {
 #[derive(Clone)]
 pub struct Db {
     backend: Backend,
+    metrics: Rc<OnceCell<Arc<CoreMetrics>>>,
     locals: Rc<RefCell<HashMap<TypeId, Rc<dyn Any>>>>,
 }
 
@@ -46,12 +48,40 @@ enum Backend {
 impl Db {
     /// A core's handle on SQLite. `post` must stand for the core that uses the handle.
     pub fn sqlite(handle: Arc<Sqlite>, post: Arc<dyn CorePost>) -> Self {
-        Self { backend: Backend::Sqlite { handle, post }, locals: Rc::default() }
+        Self::on(Backend::Sqlite { handle, post })
     }
 
     /// A core's own connections to PostgreSQL. They are made when they are needed.
     pub fn postgres(postgres: Postgres) -> Self {
-        Self { backend: Backend::Postgres(Rc::new(postgres)), locals: Rc::default() }
+        Self::on(Backend::Postgres(Rc::new(postgres)))
+    }
+
+    fn on(backend: Backend) -> Self {
+        Self { backend, metrics: Rc::default(), locals: Rc::default() }
+    }
+
+    /// Counts from now on what is counted here. The first call counts; SQLite's one writer counts for the first core.
+    pub fn count_in(&self, metrics: &Arc<CoreMetrics>) {
+        let _ = self.metrics.set(Arc::clone(metrics));
+        if let Backend::Sqlite { handle, .. } = &self.backend {
+            handle.count_in(metrics);
+        }
+    }
+
+    /// Notes that so many writes share a commit.
+    pub fn count_batch(&self, writes: usize) {
+        if let Some(metrics) = self.metrics.get() {
+            metrics.database_batch(writes);
+        }
+    }
+
+    /// Brings the gauges of the connections up to date, where there are any.
+    pub fn count_connections(&self) {
+        let (Backend::Postgres(postgres), Some(metrics)) = (&self.backend, self.metrics.get()) else { return };
+        let postgres::Usage { open, busy } = postgres.usage();
+        for (gauge, count) in [(Gauge::PoolOpen, open), (Gauge::PoolBusy, busy), (Gauge::PoolIdle, open - busy)] {
+            metrics.gauge_set(gauge, count.try_into().unwrap_or(i64::MAX));
+        }
     }
 
     pub fn kind(&self) -> Kind {

@@ -12,7 +12,8 @@ import { seed } from './lib/random.mjs';
 import { serverBinary } from './lib/server.mjs';
 
 const USAGE = `node run.mjs [options]
-  --flavor KIND          light, full or both (default both)
+  --flavor KIND          light, full or both (default: both, or full with --replicas)
+  --replicas             the suites of several processes on one Redis (full flavor only) instead of those of one process
   --only NAME            only the suites whose name contains NAME (may be given several times)
   --io-driver KIND       auto, uring or epoll (default: the server's own choice)
   --setting NAME=VALUE   one more setting for every server (may be given several times)
@@ -21,13 +22,14 @@ const USAGE = `node run.mjs [options]
 the server is target/release/happier-server, or what HAPPIER_SERVER_BIN names`;
 
 const SUITE_TIMEOUT_MS = 170_000;
-const suites = join(dirname(fileURLToPath(import.meta.url)), 'suites');
+const folder = join(dirname(fileURLToPath(import.meta.url)), 'suites');
 
 function readOptions() {
   try {
     const { values } = parseArgs({
       options: {
-        flavor: { type: 'string', default: 'both' },
+        flavor: { type: 'string' },
+        replicas: { type: 'boolean', default: false },
         only: { type: 'string', multiple: true, default: [] },
         'io-driver': { type: 'string' },
         setting: { type: 'string', multiple: true, default: [] },
@@ -40,6 +42,8 @@ function readOptions() {
       console.log(USAGE);
       process.exit(0);
     }
+    values.flavor ??= values.replicas ? 'full' : 'both';
+    if (values.replicas && values.flavor !== 'full') throw new Error(`--flavor is ${values.flavor}, but replicas have the full flavor`);
     if (!['light', 'full', 'both'].includes(values.flavor)) throw new Error(`--flavor is ${values.flavor}, expected light, full or both`);
     for (const name of ['seed', 'jobs']) {
       if (!/^\d+$/.test(values[name])) throw new Error(`--${name} is ${values[name]}, expected a whole number`);
@@ -50,6 +54,7 @@ function readOptions() {
       return [pair.slice(0, at), pair.slice(at + 1)];
     });
     if (values['io-driver']) settings.push(['HAPPIER_IO_DRIVER', values['io-driver']]);
+    const suites = values.replicas ? join(folder, 'replicas') : folder;
     const files = readdirSync(suites).filter((f) => f.endsWith('.test.mjs') && (values.only.length === 0 || values.only.some((n) => f.includes(n))));
     if (files.length === 0) throw new Error(`no suite is called ${values.only.join(' or ')}`);
     return { ...values, settings: Object.fromEntries(settings), files: files.sort().map((f) => join(suites, f)) };
@@ -88,8 +93,7 @@ for (const flavor of options.flavor === 'both' ? ['light', 'full'] : [options.fl
   let postgres = null;
   if (flavor === 'full') {
     postgres = await Postgres.create();
-    const { binaries, user, dir, port } = postgres;
-    process.env.E2E_POSTGRES = JSON.stringify({ binaries, user, dir, port });
+    postgres.share();
   }
   const count = await runSuites(options);
   await postgres?.remove();

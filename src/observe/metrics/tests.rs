@@ -28,34 +28,35 @@ fn an_unused_server_shows_heads_and_zeros() {
     assert!(page.starts_with("# HELP ") && page.ends_with('\n'));
 }
 
+/// One of every counter, and its line.
+const EVERY: [(Counter, &str); FAMILIES.len()] = [
+    (Counter::SessionAlive, "session_alive_events_total 1"),
+    (Counter::MachineAlive, "machine_alive_events_total 1"),
+    (
+        Counter::SessionCache("session_validation", "hit"),
+        "session_cache_operations_total{operation=\"session_validation\",result=\"hit\"} 1",
+    ),
+    (Counter::DatabaseUpdateSkipped("machine"), "database_updates_skipped_total{type=\"machine\"} 1"),
+    (Counter::WebsocketEvent("message"), "websocket_events_total{event_type=\"message\"} 1"),
+    (Counter::MessageAck("ok", "none"), "socket_message_ack_total{result=\"ok\",error=\"none\"} 1"),
+    (Counter::ChangesRequest("cursor-gone"), "changes_requests_total{result=\"cursor-gone\"} 1"),
+    (Counter::ChangesReturned, "changes_returned_changes_total 1"),
+    (
+        Counter::CatchupFetch("session-messages-afterSeq"),
+        "catchup_followup_fetches_total{type=\"session-messages-afterSeq\"} 1",
+    ),
+    (
+        Counter::CatchupReturned("session-messages-afterSeq"),
+        "catchup_followup_returned_total{type=\"session-messages-afterSeq\"} 1",
+    ),
+    (Counter::SlowPeerDisconnect("outbox"), "happier_slow_peer_disconnects_total{reason=\"outbox\"} 1"),
+    (Counter::PayloadTooLarge, "happier_socket_payloads_refused_total 1"),
+    (Counter::RateLimited, "happier_rate_limited_requests_total 1"),
+];
+
 #[test]
 fn every_counter_reaches_its_own_family() {
-    let table = [
-        (Counter::SessionAlive, "session_alive_events_total 1"),
-        (Counter::MachineAlive, "machine_alive_events_total 1"),
-        (
-            Counter::SessionCache("session_validation", "hit"),
-            "session_cache_operations_total{operation=\"session_validation\",result=\"hit\"} 1",
-        ),
-        (Counter::DatabaseUpdateSkipped("machine"), "database_updates_skipped_total{type=\"machine\"} 1"),
-        (Counter::WebsocketEvent("message"), "websocket_events_total{event_type=\"message\"} 1"),
-        (Counter::MessageAck("ok", "none"), "socket_message_ack_total{result=\"ok\",error=\"none\"} 1"),
-        (Counter::ChangesRequest("cursor-gone"), "changes_requests_total{result=\"cursor-gone\"} 1"),
-        (Counter::ChangesReturned, "changes_returned_changes_total 1"),
-        (
-            Counter::CatchupFetch("session-messages-afterSeq"),
-            "catchup_followup_fetches_total{type=\"session-messages-afterSeq\"} 1",
-        ),
-        (
-            Counter::CatchupReturned("session-messages-afterSeq"),
-            "catchup_followup_returned_total{type=\"session-messages-afterSeq\"} 1",
-        ),
-        (Counter::SlowPeerDisconnect("outbox"), "happier_slow_peer_disconnects_total{reason=\"outbox\"} 1"),
-        (Counter::PayloadTooLarge, "happier_socket_payloads_refused_total 1"),
-        (Counter::RateLimited, "happier_rate_limited_requests_total 1"),
-    ];
-    assert_eq!(table.len(), FAMILIES.len());
-    for (counter, line) in table {
+    for (counter, line) in EVERY {
         let cores = cores(2);
         cores[1].inc(counter);
         let page = render(&cores);
@@ -166,4 +167,50 @@ fn turns_and_batches_are_histograms_without_labels() {
 #[test]
 fn label_values_are_escaped() {
     assert_eq!(escaped("a\"b\\c\nd"), "a\\\"b\\\\c\\nd");
+}
+
+/// Name, type, labels and help of everything that `page` exposes, as a row of docs/metrics.md.
+fn rows(page: &str) -> Vec<String> {
+    let mut rows = Vec::new();
+    let mut lines = page.lines();
+    while let Some(line) = lines.next() {
+        let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' ')) else { continue };
+        let kind = lines.next().and_then(|line| line.strip_prefix(&format!("# TYPE {name} "))).expect("a type");
+        let suffix = if kind == "histogram" { "_bucket" } else { "" };
+        let series = page.lines().find(|line| line.starts_with(&format!("{name}{suffix}")));
+        let series = series.unwrap_or_else(|| panic!("{name} has no series"));
+        let labels = series.split_once('{').map_or("", |(_, rest)| rest.split_once('}').expect("a brace").0);
+        let labels: Vec<_> = labels
+            .split(',')
+            .filter_map(|pair| pair.split_once('=').map(|(label, _)| label))
+            .filter(|label| *label != "le")
+            .map(|label| format!("`{label}`"))
+            .collect();
+        let labels = if labels.is_empty() { "–".to_string() } else { labels.join(", ") };
+        rows.push(format!("| `{name}` | {kind} | {labels} | {help} |"));
+    }
+    rows
+}
+
+#[test]
+fn the_documents_list_every_metric() {
+    const DOCUMENT: &str = include_str!("../../../docs/metrics.md");
+    let cores = cores(1);
+    for (counter, _) in EVERY {
+        cores[0].inc(counter);
+    }
+    for gauge in 0..GAUGES {
+        cores[0].gauges[gauge].store(0, Relaxed);
+    }
+    cores[0].http("GET", "/", 200, 0.0);
+    cores[0].set_io_driver("io_uring");
+    let (ours, theirs): (Vec<_>, Vec<_>) =
+        rows(&render(&cores)).into_iter().partition(|row| row.starts_with("| `happier_"));
+    let mut expected = String::from("<!-- metrics -->\n");
+    for rows in [theirs, ours] {
+        expected.push_str("\n| Name | Type | Labels | Help |\n|---|---|---|---|\n");
+        expected.extend(rows.iter().map(|row| format!("{row}\n")));
+    }
+    expected.push_str("<!-- /metrics -->");
+    assert!(DOCUMENT.contains(&expected), "docs/metrics.md should contain\n{expected}");
 }

@@ -59,7 +59,8 @@ impl Process {
             Settings { engine: Config::default(), connect_timeout_ms: 20_000, outbox_bytes_max: 1 << 20, rpc_grace_ms };
         let applications = vec![Rc::new(Quiet::default()), Rc::new(Quiet::default())];
         let hub = |core: u16| {
-            let hub = Hub::new(CoreId(core), Turn::new(), settings.clone(), Arc::clone(&mailboxes), Arc::default());
+            let hub =
+                Hub::new(CoreId(core), Turn::new(), settings.clone(), Arc::clone(&mailboxes), Arc::default()).unwrap();
             hub.set_application(Rc::clone(&applications[usize::from(core)]) as _);
             hub
         };

@@ -27,6 +27,7 @@ use crate::runtime::post::CorePost;
 
 pub(super) use connection::{Connection, Connector};
 pub(super) use convert::Fault;
+pub(super) use pool::Usage;
 pub use settings::{Certificates, Host, Settings, TlsMode};
 
 /// Pauses before the second, third … attempt after a conflict or a lost connection.
@@ -44,6 +45,11 @@ impl Postgres {
     /// it takes for the answers of the name resolver.
     pub fn new(settings: Settings, connections: usize, post: Arc<dyn CorePost>) -> Result<Self, Error> {
         Ok(Self { connections: pool::Connections::new(Connector::new(settings, post)?, connections)? })
+    }
+
+    /// How many connections there are, and how many of them have work.
+    pub(super) fn usage(&self) -> Usage {
+        self.connections.usage()
     }
 
     pub(super) fn concurrency(&self) -> usize {

@@ -38,6 +38,13 @@ struct Shared {
     outstanding: Rc<Cell<usize>>,
 }
 
+/// Open connections, and those of them with work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::storage) struct Usage {
+    pub open: usize,
+    pub busy: usize,
+}
+
 impl Connections {
     pub(super) fn new(connector: Connector, connections: usize) -> Result<Self, Error> {
         let wait = connector.settings().pool_timeout;
@@ -53,6 +60,18 @@ impl Connections {
         let shared =
             (0..shared).map(|_| Ok(Shared { pool: pool(1)?, current: RefCell::default(), outstanding: Rc::default() }));
         Ok(Self { shared: shared.collect::<Result<_, Error>>()?, lent, wait })
+    }
+
+    pub(super) fn usage(&self) -> Usage {
+        let lent = self.lent.status();
+        let mut usage = Usage { open: lent.size, busy: lent.size.saturating_sub(lent.available) };
+        for shared in &self.shared {
+            if shared.current.borrow().as_ref().is_some_and(|connection| connection.is_usable()) {
+                usage.open += 1;
+                usage.busy += usize::from(shared.outstanding.get() > 0);
+            }
+        }
+        usage
     }
 
     /// How many statements can make progress at a time.

@@ -20,6 +20,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::error::Error;
 use super::migrate;
+use crate::observe::metrics::CoreMetrics;
 
 pub(super) use convert::{Answer, run};
 
@@ -56,6 +57,11 @@ impl Sqlite {
         let readers = reader::Readers::start(readers.collect::<Result<_, Error>>()?)?;
         let writer = writer::Writer::start(connection)?;
         Ok(Arc::new(Self { readers, writer, _lock: lock }))
+    }
+
+    /// Counts the sizes of commits from now on; the first call counts.
+    pub(super) fn count_in(&self, metrics: &Arc<CoreMetrics>) {
+        self.writer.count_in(metrics);
     }
 
     /// Queues a write; it shares its commit with what is queued around it.

@@ -6,12 +6,13 @@
 //! Invariant: no request is answered with success before the commit succeeded. When SQLite gives the whole transaction
 //! up (a full disk), every request of the batch fails.
 
-use std::sync::mpsc;
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::JoinHandle;
 
 use rusqlite::Connection;
 
 use super::convert;
+use crate::observe::metrics::CoreMetrics;
 use crate::storage::error::Error;
 
 /// Requests per commit. A batch of this size takes a few milliseconds, which the first of it has to wait.
@@ -30,17 +31,29 @@ pub(super) struct Writer {
     /// `None` only while ending.
     queue: Option<mpsc::SyncSender<Job>>,
     thread: Option<JoinHandle<()>>,
+    metrics: Metrics,
 }
+
+/// Where the sizes of batches are counted, once that is known.
+type Metrics = Arc<OnceLock<Arc<CoreMetrics>>>;
 
 impl Writer {
     #[allow(clippy::disallowed_methods, reason = "the database's own thread")]
     pub(super) fn start(connection: Connection) -> Result<Self, Error> {
         let (queue, jobs) = mpsc::sync_channel(WAITING_MAX);
+        let metrics = Metrics::default();
         let thread = std::thread::Builder::new()
             .name("sqlite-writer".into())
-            .spawn(move || work(&connection, &jobs))
+            .spawn({
+                let metrics = Metrics::clone(&metrics);
+                move || work(&connection, &jobs, &metrics)
+            })
             .map_err(|error| Error::Unavailable(format!("cannot start the writer: {error}")))?;
-        Ok(Self { queue: Some(queue), thread: Some(thread) })
+        Ok(Self { queue: Some(queue), thread: Some(thread), metrics })
+    }
+
+    pub(super) fn count_in(&self, metrics: &Arc<CoreMetrics>) {
+        let _ = self.metrics.set(Arc::clone(metrics));
     }
 
     pub(super) fn push(&self, job: Job) {
@@ -60,15 +73,18 @@ impl Drop for Writer {
     }
 }
 
-fn work(connection: &Connection, jobs: &mpsc::Receiver<Job>) {
+fn work(connection: &Connection, jobs: &mpsc::Receiver<Job>, metrics: &Metrics) {
     while let Ok(first) = jobs.recv() {
         let batch = std::iter::once(first).chain(jobs.try_iter()).take(BATCH_MAX);
-        commit(connection, batch);
+        let size = commit(connection, batch);
+        if let Some(metrics) = metrics.get() {
+            metrics.database_batch(size);
+        }
     }
 }
 
-/// Runs a batch in one transaction and answers it.
-fn commit(connection: &Connection, jobs: impl Iterator<Item = Job>) {
+/// Runs a batch in one transaction and answers it. Gives the number of requests.
+fn commit(connection: &Connection, jobs: impl Iterator<Item = Job>) -> usize {
     let mut answers = Vec::new();
     let mut outcome = connection.execute_batch("BEGIN IMMEDIATE").map_err(convert::error);
     for job in jobs {
@@ -90,7 +106,9 @@ fn commit(connection: &Connection, jobs: impl Iterator<Item = Job>) {
             let _ = connection.execute_batch("ROLLBACK");
         }
     }
+    let size = answers.len();
     for answer in answers {
         answer(outcome.clone());
     }
+    size
 }

@@ -22,6 +22,11 @@ export class Account {
     return account;
   }
 
+  /** The same account, whose requests and devices go to another replica. */
+  at(server) {
+    return Object.assign(new Account(), this, { server });
+  }
+
   /** Any answer: `{ status, body, text }`. Fails only when there is none. */
   async request(method, path, body, headers = {}) {
     const answer = await fetch(`${this.server.url}${path}`, {
@@ -89,17 +94,20 @@ export class Account {
   }
 }
 
-/** One socket.io connection and the updates it got, in order. */
+/** One socket.io connection and what it got, in order. */
 export class Device {
-  /** Options: `transports`, `session` (session-scoped), `machine` (machine-scoped), `reconnection`, `token`. */
+  /**
+   * Options: `transports`, `session` or `machine` (what the connection is scoped to), `reconnection`, `token`, `server` (a
+   * replica), `client` (more options of socket.io-client).
+   */
   constructor(account, options = {}) {
-    const { transports = ['websocket'], session = null, machine = null, reconnection = false, token = account.token } = options;
+    const { transports = ['websocket'], session = null, machine = null, reconnection = false, token = account.token, server = account.server } = options;
     this.updates = [];
     this.ephemerals = [];
     this.errors = [];
     this.disconnects = [];
     this.connects = 0;
-    this.socket = io(account.server.url, {
+    this.socket = io(server.url, {
       path: '/v1/updates',
       auth: {
         token,
@@ -111,6 +119,7 @@ export class Device {
       reconnection,
       reconnectionDelay: 50,
       reconnectionDelayMax: 200,
+      ...options.client,
     });
     this.socket.on('connect', () => this.connects++);
     this.socket.on('disconnect', (reason) => this.disconnects.push(reason));
@@ -118,6 +127,10 @@ export class Device {
     this.socket.on('ephemeral', (ephemeral) => this.ephemerals.push(ephemeral));
     this.socket.on('error', (error) => this.errors.push(error));
     open.add(this);
+  }
+
+  get id() {
+    return this.socket.id;
   }
 
   get transport() {
@@ -142,6 +155,33 @@ export class Device {
 
   send(session, text, localId, timeoutMs) {
     return this.ask('message', { sid: session, message: text, ...(localId === undefined ? {} : { localId }) }, timeoutMs);
+  }
+
+  /** Holds a method from when this resolves on; `answer(params)` gives what a call is answered, `undefined` for nothing. */
+  async register(method, answer) {
+    this.methods ??= this.answerCalls();
+    this.methods.set(method, answer);
+    const registered = new Promise((resolve) => {
+      const heard = (what) => what.method === method && (this.socket.off('rpc-registered', heard), resolve());
+      this.socket.on('rpc-registered', heard);
+    });
+    this.socket.emit('rpc-register', { method });
+    await registered;
+  }
+
+  answerCalls() {
+    const methods = new Map();
+    this.socket.on('rpc-request', async ({ method, params }, ack) => {
+      const result = await methods.get(method)(params);
+      if (result === undefined) ack();
+      else ack(result);
+    });
+    return methods;
+  }
+
+  /** The ack of an `rpc-call`. */
+  call(method, params, timeoutMs = 40_000) {
+    return this.ask('rpc-call', { method, ...(params === undefined ? {} : { params }) }, timeoutMs);
   }
 
   /** The ciphertexts of the new messages it was told about, in the order of their arrival. */

@@ -23,10 +23,15 @@ export function serverBinary() {
   return binary;
 }
 
+const directories = [];
+process.on('exit', () => {
+  for (const dir of directories) rmSync(dir, { recursive: true, force: true });
+});
+
 /** A directory of our own that is gone when the program ends. */
 export function temporaryDirectory(name) {
   const dir = mkdtempSync(join(tmpdir(), `happier-${name}-`));
-  process.on('exit', () => rmSync(dir, { recursive: true, force: true }));
+  directories.push(dir);
   return dir;
 }
 
@@ -37,22 +42,31 @@ export function launch(args, settings, cwd = temporaryDirectory('cwd')) {
 }
 
 export class Server {
-  /** Options: `settings` (more environment), `postgres` (a private server for it alone instead of the shared one). */
+  /**
+   * Options: `settings` (more environment), `postgres` (a private server for it alone instead of the shared one),
+   * `storage` (settings that name the storage of another server, for both), `metrics` (serve them, at `metricsUrl`).
+   */
   static async start(options = {}) {
     const server = new Server();
     server.options = options;
     server.port = await freePort();
     server.dir = temporaryDirectory(flavor);
-    server.storage = flavor === 'light' ? { HAPPY_SERVER_LIGHT_DATA_DIR: join(server.dir, 'data') } : await database(options.postgres);
+    server.metricsPort = options.metrics ? await freePort() : null;
+    server.metricsUrl = `http://127.0.0.1:${server.metricsPort}`;
+    server.storage = options.storage ?? (flavor === 'light' ? { HAPPY_SERVER_LIGHT_DATA_DIR: join(server.dir, 'data') } : await database(options.postgres));
     await server.resume();
     return server;
   }
 
   /** Starts again on the same data and the same port. */
   async resume() {
-    const settings = { PORT: String(this.port), HAPPIER_RATE_LIMITS: 'off', ...this.storage, ...extraSettings, ...this.options.settings };
+    const metrics = this.metricsPort ? { METRICS_ENABLED: 'true', METRICS_PORT: String(this.metricsPort) } : {};
+    const settings = { PORT: String(this.port), HAPPIER_RATE_LIMITS: 'off', ...metrics, ...this.storage, ...extraSettings, ...this.options.settings };
     this.child = launch([flavor], settings, this.dir);
-    const [, host, port] = await this.child.said(/listening on http:\/\/([^\s:]+|\[[^\]]+\]):(\d+)/, READY_TIMEOUT_MS);
+    await this.child.said(/ready after/, READY_TIMEOUT_MS);
+    // A worker listens to nobody.
+    const [, host, port] = /listening on http:\/\/([^\s:]+|\[[^\]]+\]):(\d+)/.exec(this.child.output) ?? [];
+    if (host === undefined) return;
     this.port = Number(port);
     this.url = `http://${host === '0.0.0.0' ? '127.0.0.1' : host}:${port}`;
   }
@@ -83,14 +97,9 @@ export class Server {
 
 let databases = 0;
 
-async function database(postgres) {
+/** The settings that name an empty database of its own. */
+export async function database(postgres) {
   const name = `e2e_${process.pid}_${databases++}`;
-  const url = await (postgres ?? sharedPostgres()).database(name);
+  const url = await (postgres ?? Postgres.shared()).database(name);
   return { DATABASE_URL: url, HANDY_MASTER_SECRET: 'the master secret of the end-to-end tests' };
-}
-
-/** The Postgres that the driver started for all suites. */
-function sharedPostgres() {
-  if (!process.env.E2E_POSTGRES) throw new Error('the full flavor needs the Postgres that run.mjs starts');
-  return Object.assign(new Postgres(), JSON.parse(process.env.E2E_POSTGRES));
 }

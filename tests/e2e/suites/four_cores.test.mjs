@@ -4,22 +4,18 @@ import { readFileSync } from 'node:fs';
 import { after, afterEach, before, test } from 'node:test';
 import { Account, closeDevices } from '../lib/client.mjs';
 import { Http, Polling, destroySockets, frame, openSession, openSocket } from '../lib/engineio.mjs';
-import { freePort } from '../lib/postgres.mjs';
+import { metric as metricOf } from '../lib/metrics.mjs';
 import { Server } from '../lib/server.mjs';
 import { delay, until } from '../lib/wait.mjs';
 
 const ACCOUNTS = 8; // at home on all four cores, all but surely
-const SETTINGS = { HAPPIER_CORES: '4', METRICS_ENABLED: 'true' };
+const SETTINGS = { HAPPIER_CORES: '4' };
 
 let server;
-let metricsUrl;
 let accounts;
 
-async function start() {
-  const port = await freePort();
-  metricsUrl = `http://127.0.0.1:${port}/metrics`;
-  return Server.start({ settings: { ...SETTINGS, METRICS_PORT: String(port) } });
-}
+const start = () => Server.start({ settings: SETTINGS, metrics: true });
+const metric = (name) => metricOf(server, name);
 
 before(async () => {
   server = await start();
@@ -32,14 +28,6 @@ afterEach(() => {
   closeDevices();
   destroySockets();
 });
-
-/** The sum of a metric over its labels. */
-async function metric(name) {
-  const page = await (await fetch(metricsUrl, { headers: { Connection: 'close' } })).text();
-  const lines = page.split('\n').filter((line) => line.startsWith(`${name}{`) || line.startsWith(`${name} `));
-  assert.ok(lines.length > 0, `${name} is on the page`);
-  return lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
-}
 
 /** Nobody is connected any more, but for the request that asks and what a client library keeps open. */
 async function untilNobodyIsLeft() {

@@ -158,6 +158,7 @@ impl Queue {
 /// Sends a batch until it is stored, and answers its messages. If the batch cannot be stored as it is, each message is
 /// sent alone.
 async fn send(db: &Db, batch: Vec<Waiting>) {
+    db.count_batch(batch.len());
     match call_patiently(db, &batch).await {
         Ok(rows) => answer(batch, rows),
         Err(error) if batch.len() > 1 && !matches!(error, Error::Unavailable(_) | Error::Timeout(_)) => {
