@@ -140,6 +140,17 @@ impl Hub {
         self.mailboxes.len()
     }
 
+    /// Whether nothing is left of any client.
+    #[cfg(test)]
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.sessions.borrow().is_empty()
+            && self.by_sid.borrow().is_empty()
+            && self.homes.borrow().is_empty()
+            && self.calls.borrow().is_idle()
+            && self.outgoing.borrow().iter().all(|batch| batch.deliveries.is_empty())
+            && self.reactor.is_empty()
+    }
+
     pub fn sessions_len(&self) -> usize {
         self.sessions.borrow().len()
     }
@@ -176,6 +187,10 @@ impl Hub {
             Event::Update(update) => {
                 let now = self.turn.now();
                 self.with_home(&update.account.clone(), |home, due| home.offer(update, now, due));
+            }
+            Event::Pair(pair) => {
+                let now = self.turn.now();
+                self.with_home(&pair[0].account.clone(), |home, due| home.offer_pair(*pair, now, due));
             }
             Event::Silent { account, seq } => {
                 let now = self.turn.now();
@@ -415,11 +430,7 @@ impl Hub {
 
 impl Publish for Hub {
     fn publish(&self, event: Event) {
-        let account = match &event {
-            Event::Update(update) => &update.account,
-            Event::Silent { account, .. } | Event::Withdrawn { account, .. } => account,
-            Event::Ephemeral(ephemeral) => &ephemeral.account,
-        };
+        let account = event.account();
         let home = self.home_of(account);
         if home == self.core {
             self.publish_here(event);

@@ -16,3 +16,6 @@ pub mod message;
 pub mod presence;
 pub mod rpc;
 pub mod sessions;
+
+#[cfg(test)]
+mod simulation;
