@@ -7,6 +7,7 @@
 //! (accept nothing, close sessions so that clients reconnect, let requests and events finish), then *leave*. Whatever is
 //! not done when the time is up is left behind; what was acknowledged is on disk by then.
 
+mod back_plane;
 mod database;
 mod error;
 mod part;
@@ -22,18 +23,18 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use self::back_plane::BackPlane;
 use self::database::Database;
 pub use self::error::Error;
 use self::part::{Part, Report};
 use crate::api::ui::Mount;
-use crate::config::{self, Backend, Config};
+use crate::config::{self, Config};
 use crate::crypto::token::Tokens;
 use crate::net::listener;
 use crate::observe::metrics::CoreMetrics;
 use crate::realtime::message::{Message, Stop};
 use crate::runtime::cores::{self, CoreId};
 use crate::runtime::mailbox::{Mailbox, mailbox};
-use crate::storage::objects::local::Directory;
 use crate::storage::static_files::StaticDirectory;
 
 /// Runs the server until a signal ends it.
@@ -52,14 +53,13 @@ pub fn run(config: Config) -> Result<(), Error> {
         let secret = secret.clone();
         cores::background("derive", move || Tokens::derive(secret.expose())).map_err(Error::Cores)?
     };
-    let database = Database::open(&config)?;
-    let files = match &config.backend {
-        Backend::Light(light) => {
-            let failed = |error| Error::Files { directory: light.files_dir.clone(), error };
-            Some(Directory::open(&light.files_dir).map_err(failed)?)
-        }
-        Backend::Full(_) => None,
+    // The object storage and the database are asked at the same time.
+    let starting = {
+        let config = config.clone();
+        cores::background("back-plane", move || BackPlane::start(&config)).map_err(Error::Cores)?
     };
+    let database = Database::open(&config)?;
+    let back_plane = starting.join().map_err(|_| Error::BackPlane)??;
 
     let ui = config.ui.as_ref().map(web_ui).transpose()?;
 
@@ -103,7 +103,7 @@ pub fn run(config: Config) -> Result<(), Error> {
             limits: limits.clone(),
             tokens: tokens.clone(),
             database: database.clone(),
-            files: files.clone(),
+            back_plane: back_plane.clone(),
             ui: ui.clone(),
             listener,
             metrics_listener: metrics_listener.take(),

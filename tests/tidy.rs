@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// Each module of the server and the modules it may import, near or far. `protocol` is the crate of that name.
 ///
 /// Two edges look backwards: ids are made of random bytes (`model` uses `crypto`) and tokens name accounts (`crypto` uses
-/// `model`). `api` sees `storage` for its errors alone, see `NEVER`. `boot` sees everything, because it is what puts
+/// `model`). `storage` calls an S3 service with the HTTP client of `vendors`. `api` sees `storage` for its errors alone, see `NEVER`. `boot` sees everything, because it is what puts
 /// everything together; `main` sees only `boot`, `config` and the log.
 const IMPORTS: &[(&str, &[&str])] = &[
     ("model", &["crypto"]),
@@ -22,11 +22,12 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("observe", &["config", "model"]),
     ("runtime", &["config", "model", "observe"]),
     ("net", &["config", "crypto", "model", "observe", "protocol", "runtime"]),
-    ("storage", &["config", "crypto", "model", "observe", "runtime"]),
+    ("images", &["protocol"]),
     ("vendors", &["config", "crypto", "model", "observe", "protocol", "runtime"]),
+    ("storage", &["config", "crypto", "model", "observe", "protocol", "runtime", "vendors"]),
     ("cluster", &["config", "crypto", "model", "net", "observe", "protocol", "runtime"]),
     ("realtime", &["cluster", "config", "crypto", "model", "net", "observe", "protocol", "runtime"]),
-    ("domain", &["crypto", "model", "observe", "protocol", "realtime", "runtime", "storage", "vendors"]),
+    ("domain", &["crypto", "images", "model", "observe", "protocol", "realtime", "runtime", "storage", "vendors"]),
     ("worker", &["config", "domain", "model", "observe", "realtime", "runtime", "storage"]),
     ("api", &["config", "crypto", "domain", "model", "net", "observe", "protocol", "realtime", "runtime", "storage"]),
     (

@@ -33,6 +33,9 @@ pub enum Error {
 }
 
 impl Error {
+    /// A queue of the back plane is full.
+    pub const BUSY: Self = Self::Refused(503, "The server is busy, try again later");
+
     pub const fn refused(status: u16, error: &'static str) -> Self {
         Self::Refused(status, error)
     }

@@ -6,9 +6,11 @@
 
 pub mod body;
 pub mod cors;
+pub mod describe;
 pub mod error;
 pub mod guard;
 pub mod limits;
+pub mod openapi;
 pub mod request;
 pub mod response;
 pub mod rest;
@@ -42,6 +44,7 @@ use self::ui::Ui;
 use crate::crypto::token::TokenCache;
 use crate::domain::Context;
 use crate::model::time::now_ms;
+use crate::storage::objects::Files;
 
 /// What a request may bring.
 #[derive(Clone)]
@@ -79,7 +82,7 @@ impl Api {
     pub fn new(ctx: Rc<Context>, tokens: Rc<RefCell<TokenCache>>, limits: Limits, extras: Extras) -> Rc<Self> {
         let guard = Guard::new(Rc::clone(&ctx.tokens), tokens);
         let ui = extras.ui.map(Rc::new);
-        let router = routes::router(ctx.files.is_some(), extras.debug_log, ui.as_ref());
+        let router = routes::router(ctx.files.as_ref().is_some_and(Files::are_local), extras.debug_log, ui.as_ref());
         Rc::new(Self { ctx, guard, router, limits, ui })
     }
 

@@ -1,8 +1,9 @@
 //! A request as handlers see it: routed, its body read, its query split (`spec/http.md` §2, §4).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use protocol::http::head::RequestHead;
+use protocol::http::Limits;
+use protocol::http::head::{HeadParser, RequestHead};
 
 use crate::config::network::Network;
 
@@ -16,6 +17,15 @@ pub struct Request {
 }
 
 impl Request {
+    /// A request that brings nothing, for [`super::describe`].
+    pub(super) fn blank() -> Self {
+        const HEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+        let parsed = HeadParser::new().parse(HEAD, &Limits::default());
+        let (head, _) = parsed.ok().flatten().expect("a complete head of our own");
+        let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Self { head, params: Params::default(), query: Query::default(), body: Body::Empty, peer }
+    }
+
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head.header(name)
     }

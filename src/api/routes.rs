@@ -4,17 +4,20 @@
 //! request by [`FromRequest`]; a handler whose input has issues, or whose caller is nobody, never runs. The order is
 //! that of the contract: validation first, then authentication.
 
+use std::cell::OnceCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 
 use protocol::http::Method;
 
+use super::describe::{Field, describe};
 use super::error::Error;
 use super::guard::Guard;
 use super::limits::PerMinute;
+use super::openapi;
 use super::request::Request;
-use super::response::Response;
+use super::response::{JSON, Response};
 use super::rest;
 use super::router::Router;
 use super::ui::{Mount, Ui};
@@ -34,16 +37,45 @@ pub struct Endpoint {
     pub limit: Option<PerMinute>,
 }
 
+/// Who may call a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody.
+    Open,
+    /// Everybody; it makes a difference who.
+    Optional,
+    /// Whoever has a bearer token.
+    Bearer,
+}
+
 /// One line of the table.
 pub struct Route {
-    method: Method,
-    template: &'static str,
-    endpoint: Endpoint,
+    pub method: Method,
+    pub template: &'static str,
+    pub access: Access,
+    /// What the route does, in one line.
+    pub about: &'static str,
+    /// Statuses that are the route's own, beside those that follow from its input, access and limit.
+    pub answers: &'static [u16],
+    /// What it takes from the request.
+    pub input: fn() -> Vec<Field>,
+    pub endpoint: Endpoint,
 }
 
 impl Route {
-    fn new(method: Method, template: &'static str, handler: Handler) -> Self {
-        Self { method, template, endpoint: Endpoint { handler, limit: None } }
+    fn new<I: FromRequest>(method: Method, template: &'static str, access: Access, handler: Handler) -> Self {
+        let endpoint = Endpoint { handler, limit: None };
+        Self { method, template, access, about: "", answers: &[], input: describe::<I>, endpoint }
+    }
+
+    #[must_use]
+    fn about(self, about: &'static str) -> Self {
+        Self { about, ..self }
+    }
+
+    #[must_use]
+    fn answers(self, answers: &'static [u16]) -> Self {
+        Self { answers, ..self }
     }
 
     /// Limits how often a client may call this route.
@@ -66,7 +98,7 @@ where
         let caller = guard.bearer(request)?;
         Ok(Box::pin(handler(Rc::clone(ctx), caller, input)))
     });
-    Route::new(method, template, handler)
+    Route::new::<I>(method, template, Access::Bearer, handler)
 }
 
 /// A route for everybody that likes to know who calls.
@@ -80,7 +112,7 @@ where
         let input = take(request)?;
         Ok(Box::pin(handler(Rc::clone(ctx), guard.optional(request), input)))
     });
-    Route::new(method, template, handler)
+    Route::new::<I>(method, template, Access::Optional, handler)
 }
 
 /// A route for everybody.
@@ -92,7 +124,7 @@ where
 {
     let handler: Handler =
         Box::new(move |ctx, _, request| Ok(Box::pin(handler(Rc::clone(ctx), take(request)?)) as Answer));
-    Route::new(method, template, handler)
+    Route::new::<I>(method, template, Access::Open, handler)
 }
 
 fn take<I: FromRequest>(request: &Request) -> Result<I, Error> {
@@ -102,16 +134,13 @@ fn take<I: FromRequest>(request: &Request) -> Result<I, Error> {
     Ok(input)
 }
 
-/// The table as a tree, with the routes of the web UI if there is one.
+/// The table as a tree, with its description and the routes of the web UI if there is one.
 pub fn router(has_files: bool, has_debug_log: bool, ui: Option<&Rc<Ui>>) -> Router<Endpoint> {
-    let mut routes = table();
-    if has_files {
-        // Where files are kept elsewhere this is an unknown route like any other.
-        routes.push(open(Method::Get, FILES, rest::files::read));
-    }
-    if has_debug_log {
-        routes.push(open(Method::Post, DEBUG_LOG, rest::debug_log::append));
-    }
+    let mut routes = table(has_files, has_debug_log);
+    let document: Rc<OnceCell<Vec<u8>>> = Rc::default();
+    routes.push(described(Rc::clone(&document)));
+    // Cannot be filled already: this is the first value it is given.
+    let _ = document.set(openapi::document(&routes));
     if let Some(ui) = ui {
         // A UI at the root has a `/` of its own.
         routes.retain(|route| ui.mount != Mount::Root || route.template != "/");
@@ -126,98 +155,202 @@ pub fn router(has_files: bool, has_debug_log: bool, ui: Option<&Rc<Ui>>) -> Rout
 
 /// All templates of the API, so that nothing else takes their place.
 pub fn templates() -> impl Iterator<Item = &'static str> {
-    table().into_iter().map(|route| route.template).chain([FILES, DEBUG_LOG])
+    table(true, true).into_iter().map(|route| route.template).chain([OPENAPI])
 }
+
+/// All routes of the API, the optional ones included, for what is made of the table.
+pub fn all() -> Vec<Route> {
+    let mut routes = table(true, true);
+    routes.push(described(Rc::default()));
+    routes
+}
+
+/// The route that describes all others and itself.
+fn described(document: Rc<OnceCell<Vec<u8>>>) -> Route {
+    let route = open(Method::Get, OPENAPI, move |_, (): ()| {
+        let document = document.get().cloned().unwrap_or_default();
+        std::future::ready(Ok(Response::bytes(200, JSON, document)))
+    });
+    route.about("This API as an OpenAPI document")
+}
+
+const OPENAPI: &str = "/openapi.json";
 
 const FILES: &str = "/files/*";
 const DEBUG_LOG: &str = "/logs-combined-from-cli-and-mobile-for-simple-ai-debugging";
 
-fn table() -> Vec<Route> {
+fn table(has_files: bool, has_debug_log: bool) -> Vec<Route> {
     use Method::{Delete, Get, Patch, Post, Put};
-    vec![
-        open(Get, "/", rest::service::root),
-        open(Get, "/health", rest::service::health),
-        open(Get, "/v1/features", rest::service::features),
-        open(Post, "/v1/version", rest::version::check),
+    let mut routes = vec![
+        open(Get, "/", rest::service::root).about("Says that the server is there"),
+        open(Get, "/health", rest::service::health).about("Whether the server and its database answer").answers(&[503]),
+        open(Get, "/v1/features", rest::service::features).about("What this server can do"),
+        open(Post, "/v1/version", rest::version::check).about("Whether an app should be updated"),
         // Authentication
-        open(Post, "/v1/auth", rest::auth::login),
-        open(Post, "/v1/auth/request", rest::auth::request_terminal),
-        open(Get, "/v1/auth/request/status", rest::auth::terminal_status),
-        bearer(Post, "/v1/auth/response", rest::auth::answer_terminal),
-        open(Post, "/v1/auth/account/request", rest::auth::request_account),
-        bearer(Post, "/v1/auth/account/response", rest::auth::answer_account),
+        open(Post, "/v1/auth", rest::auth::login)
+            .about("Signs in with a signed challenge; creates the account at the first time")
+            .answers(&[401]),
+        open(Post, "/v1/auth/request", rest::auth::request_terminal)
+            .about("Asks for a terminal to be paired, or for the answer to that")
+            .answers(&[401]),
+        open(Get, "/v1/auth/request/status", rest::auth::terminal_status).about("How far the pairing of a terminal is"),
+        bearer(Post, "/v1/auth/response", rest::auth::answer_terminal)
+            .about("Approves the pairing of a terminal")
+            .answers(&[404]),
+        open(Post, "/v1/auth/account/request", rest::auth::request_account)
+            .about("Asks for another device to be paired, or for the answer to that")
+            .answers(&[401]),
+        bearer(Post, "/v1/auth/account/response", rest::auth::answer_account)
+            .about("Approves the pairing of another device")
+            .answers(&[404]),
         // Account and changes
-        bearer(Get, "/v1/account/profile", rest::accounts::profile),
-        bearer(Get, "/v1/account/settings", rest::accounts::settings),
-        bearer(Post, "/v1/account/settings", rest::accounts::update_settings),
-        bearer(Get, "/v2/cursor", rest::changes::cursor),
-        bearer(Get, "/v2/changes", rest::changes::list),
+        bearer(Get, "/v1/account/profile", rest::accounts::profile).about("The caller's profile"),
+        bearer(Get, "/v1/account/settings", rest::accounts::settings).about("The caller's encrypted settings"),
+        bearer(Post, "/v1/account/settings", rest::accounts::update_settings)
+            .about("Replaces the settings, if their version is the expected one"),
+        bearer(Get, "/v2/cursor", rest::changes::cursor).about("Where the change feed stands").answers(&[404]),
+        bearer(Get, "/v2/changes", rest::changes::list).about("What has changed since a cursor").answers(&[404, 410]),
         // Sessions and messages
-        bearer(Get, "/v1/sessions", rest::sessions::list_recent),
-        bearer(Get, "/v2/sessions/active", rest::sessions::list_active),
-        bearer(Get, "/v2/sessions", rest::sessions::list),
-        bearer(Get, "/v2/sessions/:sessionId", rest::sessions::get),
-        bearer(Post, "/v1/sessions", rest::sessions::create),
-        bearer(Delete, "/v1/sessions/:sessionId", rest::sessions::delete),
-        bearer(Patch, "/v2/sessions/:sessionId", rest::sessions::update),
-        bearer(Get, "/v1/sessions/:sessionId/messages", rest::messages::list),
-        bearer(Post, "/v2/sessions/:sessionId/messages", rest::messages::send),
+        bearer(Get, "/v1/sessions", rest::sessions::list_recent)
+            .about("The most recently updated sessions, own and shared"),
+        bearer(Get, "/v2/sessions/active", rest::sessions::list_active)
+            .about("Own sessions that were heard of in the last 15 minutes"),
+        bearer(Get, "/v2/sessions", rest::sessions::list).about("All sessions, page by page"),
+        bearer(Get, "/v2/sessions/:sessionId", rest::sessions::get).about("One session").answers(&[404]),
+        bearer(Post, "/v1/sessions", rest::sessions::create)
+            .about("Creates a session, or returns the one with the same tag"),
+        bearer(Delete, "/v1/sessions/:sessionId", rest::sessions::delete)
+            .about("Deletes a session and everything in it")
+            .answers(&[404]),
+        bearer(Patch, "/v2/sessions/:sessionId", rest::sessions::update)
+            .about("Replaces metadata and agent state, if their versions are the expected ones")
+            .answers(&[403, 404]),
+        bearer(Get, "/v1/sessions/:sessionId/messages", rest::messages::list)
+            .about("Messages of a session, page by page")
+            .answers(&[404]),
+        bearer(Post, "/v2/sessions/:sessionId/messages", rest::messages::send)
+            .about("Stores a message; the same local id is stored once")
+            .answers(&[403, 404]),
         // Machines and access keys
-        bearer(Post, "/v1/machines", rest::machines::register),
-        bearer(Get, "/v1/machines", rest::machines::list),
-        bearer(Get, "/v1/machines/:id", rest::machines::get),
-        bearer(Get, "/v1/access-keys/:sessionId/:machineId", rest::access_keys::get),
-        bearer(Post, "/v1/access-keys/:sessionId/:machineId", rest::access_keys::create),
-        bearer(Put, "/v1/access-keys/:sessionId/:machineId", rest::access_keys::replace),
+        bearer(Post, "/v1/machines", rest::machines::register)
+            .about("Registers a machine, or returns the one with the same id")
+            .answers(&[409]),
+        bearer(Get, "/v1/machines", rest::machines::list).about("All machines"),
+        bearer(Get, "/v1/machines/:id", rest::machines::get).about("One machine").answers(&[404]),
+        bearer(Get, "/v1/access-keys/:sessionId/:machineId", rest::access_keys::get)
+            .about("The key with which a machine enters a session")
+            .answers(&[404]),
+        bearer(Post, "/v1/access-keys/:sessionId/:machineId", rest::access_keys::create)
+            .about("Stores such a key")
+            .answers(&[404, 409]),
+        bearer(Put, "/v1/access-keys/:sessionId/:machineId", rest::access_keys::replace)
+            .about("Replaces such a key, if its version is the expected one")
+            .answers(&[404]),
         // Artifacts, key-value store, push tokens, usage
-        bearer(Get, "/v1/artifacts", rest::artifacts::list),
-        bearer(Get, "/v1/artifacts/:id", rest::artifacts::get),
-        bearer(Post, "/v1/artifacts", rest::artifacts::create),
-        bearer(Post, "/v1/artifacts/:id", rest::artifacts::update),
-        bearer(Delete, "/v1/artifacts/:id", rest::artifacts::delete),
-        bearer(Get, "/v1/kv/:key", rest::kv::get),
-        bearer(Get, "/v1/kv", rest::kv::list),
-        bearer(Post, "/v1/kv/bulk", rest::kv::get_many),
-        bearer(Post, "/v1/kv", rest::kv::mutate),
-        bearer(Post, "/v1/push-tokens", rest::push_tokens::register),
-        bearer(Get, "/v1/push-tokens", rest::push_tokens::list),
-        bearer(Delete, "/v1/push-tokens/:token", rest::push_tokens::delete),
-        bearer(Post, "/v2/usage-reports", rest::usage::report),
-        bearer(Post, "/v1/usage/query", rest::usage::query),
+        bearer(Get, "/v1/artifacts", rest::artifacts::list).about("All artifacts, without their bodies"),
+        bearer(Get, "/v1/artifacts/:id", rest::artifacts::get).about("One artifact with its body").answers(&[404]),
+        bearer(Post, "/v1/artifacts", rest::artifacts::create)
+            .about("Creates an artifact, or returns the one with the same id")
+            .answers(&[409]),
+        bearer(Post, "/v1/artifacts/:id", rest::artifacts::update)
+            .about("Replaces header and body, if their versions are the expected ones")
+            .answers(&[404]),
+        bearer(Delete, "/v1/artifacts/:id", rest::artifacts::delete).about("Deletes an artifact").answers(&[404]),
+        bearer(Get, "/v1/kv/:key", rest::kv::get).about("The value of a key").answers(&[404]),
+        bearer(Get, "/v1/kv", rest::kv::list).about("Keys that begin with a prefix, and their values"),
+        bearer(Post, "/v1/kv/bulk", rest::kv::get_many).about("The values of several keys"),
+        bearer(Post, "/v1/kv", rest::kv::mutate)
+            .about("Writes several keys, all or none, if their versions are the expected ones")
+            .answers(&[409]),
+        bearer(Post, "/v1/push-tokens", rest::push_tokens::register).about("Registers a push token"),
+        bearer(Get, "/v1/push-tokens", rest::push_tokens::list).about("All push tokens"),
+        bearer(Delete, "/v1/push-tokens/:token", rest::push_tokens::delete).about("Forgets a push token"),
+        bearer(Post, "/v2/usage-reports", rest::usage::report)
+            .about("Stores what a session has used; the same key is stored once")
+            .answers(&[404]),
+        bearer(Post, "/v1/usage/query", rest::usage::query).about("Sums of usage by hour or day").answers(&[404]),
         // Other services
-        bearer(Get, "/v1/connect/github/params", rest::connect::github_params),
-        open(Get, "/v1/connect/github/callback", rest::connect::github_callback),
-        bearer(Delete, "/v1/connect/github", rest::connect::disconnect_github),
-        open(Post, "/v1/connect/github/webhook", rest::connect::github_webhook),
-        bearer(Post, "/v1/connect/:vendor/register", rest::connect::register),
-        bearer(Get, "/v1/connect/:vendor/token", rest::connect::token),
-        bearer(Delete, "/v1/connect/:vendor", rest::connect::forget),
-        bearer(Get, "/v1/connect/tokens", rest::connect::tokens),
-        bearer(Post, "/v1/voice/token", rest::voice::token),
+        bearer(Get, "/v1/connect/github/params", rest::connect::github_params)
+            .about("Where to send a user who wants to connect GitHub")
+            .answers(&[400]),
+        open(Get, "/v1/connect/github/callback", rest::connect::github_callback)
+            .about("Where GitHub sends the user back to")
+            .answers(&[302]),
+        bearer(Delete, "/v1/connect/github", rest::connect::disconnect_github).about("Disconnects GitHub"),
+        open(Post, "/v1/connect/github/webhook", rest::connect::github_webhook)
+            .about("Deliveries of GitHub, signed by it")
+            .answers(&[401]),
+        bearer(Post, "/v1/connect/:vendor/register", rest::connect::register)
+            .about("Stores the caller's token of a vendor"),
+        bearer(Get, "/v1/connect/:vendor/token", rest::connect::token).about("The caller's token of a vendor"),
+        bearer(Delete, "/v1/connect/:vendor", rest::connect::forget)
+            .about("Forgets the token of a vendor")
+            .answers(&[404]),
+        bearer(Get, "/v1/connect/tokens", rest::connect::tokens).about("The caller's tokens of all vendors"),
+        bearer(Post, "/v1/voice/token", rest::voice::token).about("A token of the voice service"),
         // Users, friends, feed
-        bearer(Get, "/v1/user/:id", rest::users::get),
-        bearer(Get, "/v1/user/search", rest::users::search),
-        bearer(Post, "/v1/friends/add", rest::friends::add),
-        bearer(Post, "/v1/friends/remove", rest::friends::remove),
-        bearer(Get, "/v1/friends", rest::friends::list),
-        bearer(Get, "/v1/feed", rest::feed::page),
+        bearer(Get, "/v1/user/:id", rest::users::get).about("The profile of an account").answers(&[404]),
+        bearer(Get, "/v1/user/search", rest::users::search).about("Accounts whose names begin like this"),
+        bearer(Post, "/v1/friends/add", rest::friends::add).about("Asks for friendship, or accepts it"),
+        bearer(Post, "/v1/friends/remove", rest::friends::remove).about("Ends a friendship, or declines it"),
+        bearer(Get, "/v1/friends", rest::friends::list).about("Friends, and requests in both directions"),
+        bearer(Get, "/v1/feed", rest::feed::page).about("The caller's feed, page by page"),
         // Sharing
-        bearer(Get, "/v1/sessions/:sessionId/shares", rest::sharing::list),
-        bearer(Post, "/v1/sessions/:sessionId/shares", rest::sharing::create).limited(20),
-        bearer(Patch, "/v1/sessions/:sessionId/shares/:shareId", rest::sharing::update),
-        bearer(Delete, "/v1/sessions/:sessionId/shares/:shareId", rest::sharing::delete),
-        bearer(Post, "/v1/sessions/:sessionId/public-share", rest::public_shares::put).limited(10),
-        bearer(Get, "/v1/sessions/:sessionId/public-share", rest::public_shares::get),
-        bearer(Delete, "/v1/sessions/:sessionId/public-share", rest::public_shares::delete),
-        bearer(Get, "/v1/sessions/:sessionId/public-share/blocked-users", rest::public_shares::list_blocks),
-        bearer(Post, "/v1/sessions/:sessionId/public-share/blocked-users", rest::public_shares::block),
+        bearer(Get, "/v1/sessions/:sessionId/shares", rest::sharing::list)
+            .about("With whom a session is shared")
+            .answers(&[403]),
+        bearer(Post, "/v1/sessions/:sessionId/shares", rest::sharing::create)
+            .about("Shares a session with a friend")
+            .answers(&[403, 404])
+            .limited(20),
+        bearer(Patch, "/v1/sessions/:sessionId/shares/:shareId", rest::sharing::update)
+            .about("Changes what a friend may do")
+            .answers(&[403, 404]),
+        bearer(Delete, "/v1/sessions/:sessionId/shares/:shareId", rest::sharing::delete)
+            .about("Ends the sharing")
+            .answers(&[403, 404]),
+        bearer(Post, "/v1/sessions/:sessionId/public-share", rest::public_shares::put)
+            .about("Creates or changes the public link of a session")
+            .answers(&[403])
+            .limited(10),
+        bearer(Get, "/v1/sessions/:sessionId/public-share", rest::public_shares::get)
+            .about("The public link of a session")
+            .answers(&[403]),
+        bearer(Delete, "/v1/sessions/:sessionId/public-share", rest::public_shares::delete)
+            .about("Deletes the public link")
+            .answers(&[403, 404]),
+        bearer(Get, "/v1/sessions/:sessionId/public-share/blocked-users", rest::public_shares::list_blocks)
+            .about("Who may not use the link")
+            .answers(&[403, 404]),
+        bearer(Post, "/v1/sessions/:sessionId/public-share/blocked-users", rest::public_shares::block)
+            .about("Keeps an account from using the link")
+            .answers(&[403, 404]),
         bearer(
             Delete,
             "/v1/sessions/:sessionId/public-share/blocked-users/:blockedUserId",
             rest::public_shares::unblock,
-        ),
-        bearer(Get, "/v1/sessions/:sessionId/public-share/access-logs", rest::public_shares::list_accesses),
-        optional(Get, "/v1/public-share/:token", rest::public_shares::open).limited(10),
-        optional(Get, "/v1/public-share/:token/messages", rest::public_shares::messages).limited(20),
-    ]
+        )
+        .about("Lets it use the link again")
+        .answers(&[403, 404]),
+        bearer(Get, "/v1/sessions/:sessionId/public-share/access-logs", rest::public_shares::list_accesses)
+            .about("Who has used the link")
+            .answers(&[403, 404]),
+        optional(Get, "/v1/public-share/:token", rest::public_shares::open)
+            .about("Opens a public link; counts as one use of it")
+            .answers(&[403, 404])
+            .limited(10),
+        optional(Get, "/v1/public-share/:token/messages", rest::public_shares::messages)
+            .about("The newest messages behind a public link")
+            .answers(&[403, 404])
+            .limited(20),
+    ];
+    if has_files {
+        // Where files are kept elsewhere this is an unknown route like any other.
+        routes.push(open(Get, FILES, rest::files::read).about("A public file").answers(&[404]));
+    }
+    if has_debug_log {
+        let route = open(Post, DEBUG_LOG, rest::debug_log::append);
+        routes.push(route.about("Appends to the debugging log; where its operator wants that"));
+    }
+    routes
 }

@@ -225,8 +225,7 @@ struct Wildcard {
 
 impl FromRequest for Wildcard {
     fn from_request(parts: &mut Parts<'_>) -> Self {
-        let path = parts.request().params.get("*").unwrap_or_default().to_owned();
-        Self { path, query: RawQuery::from_request(parts) }
+        Self { path: parts.params().text("*"), query: RawQuery::from_request(parts) }
     }
 }
 

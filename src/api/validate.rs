@@ -14,6 +14,7 @@ use std::ops::{Bound, RangeBounds, RangeInclusive};
 use protocol::http::head::RequestHead;
 use protocol::json::{self, Kind};
 
+use super::describe::{Field, Presence, Shape};
 use super::request::{Body, Params, Query, Request};
 
 /// Issues reported for one request; further ones are dropped.
@@ -65,6 +66,8 @@ pub struct Issues {
     list: Vec<Issue>,
     /// A value is missing or of the wrong type, so that rules between values cannot be checked.
     aborted: bool,
+    /// What is read, when it is that which is asked for. Nothing is wrong then.
+    description: Option<Vec<Field>>,
 }
 
 impl Issues {
@@ -84,6 +87,8 @@ impl Issues {
 }
 
 /// A value that a handler takes, made from a request. Called before authentication; must not have effects.
+///
+/// Reads the same fields whatever the request brings: it is also called to learn what they are.
 pub trait FromRequest: Sized {
     fn from_request(parts: &mut Parts<'_>) -> Self;
 }
@@ -104,6 +109,15 @@ impl<'a> Parts<'a> {
         Self { request, issues: Issues::default() }
     }
 
+    /// Parts that are asked what they are read for; see [`super::describe`].
+    pub(super) fn describing(request: &'a Request) -> Self {
+        Self { request, issues: Issues { description: Some(Vec::new()), ..Issues::default() } }
+    }
+
+    pub(super) fn into_description(self) -> Vec<Field> {
+        self.issues.description.unwrap_or_default()
+    }
+
     /// The request itself, for what no rule of validation concerns (peer address, raw bytes, optional headers).
     pub fn request(&self) -> &'a Request {
         self.request
@@ -115,6 +129,11 @@ impl<'a> Parts<'a> {
 
     /// The body, which has to be a JSON object.
     pub fn body(&mut self) -> Fields<'_, 'a> {
+        if self.issues.description.is_some() {
+            let mut fields = self.part(Part::Body, Source::Nothing);
+            fields.tell("", Presence::Required, || Shape::Object);
+            return fields;
+        }
         let received = match &self.request.body {
             Body::Json(text) if json::kind(text) == Kind::Object => return self.part(Part::Body, Source::Json(text)),
             Body::Json(text) => kind_name(text),
@@ -182,14 +201,6 @@ impl Found<'_> {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Presence {
-    Required,
-    Optional,
-    Nullish,
-    Nullable,
-}
-
 /// Reads fields of one part, or of an object inside the body.
 pub struct Fields<'p, 'a> {
     source: Source<'a>,
@@ -203,22 +214,22 @@ pub struct Fields<'p, 'a> {
 impl<'a> Fields<'_, 'a> {
     /// A string.
     pub fn text(&mut self, name: &str) -> String {
-        self.field(name, Presence::Required, Self::read_text).unwrap_or_default()
+        self.field(name, Presence::Required, || Shape::Text, Self::read_text).unwrap_or_default()
     }
 
     /// A string that may be absent.
     pub fn text_opt(&mut self, name: &str) -> Option<String> {
-        self.field(name, Presence::Optional, Self::read_text)
+        self.field(name, Presence::Optional, || Shape::Text, Self::read_text)
     }
 
     /// A string that may be absent or `null`.
     pub fn text_nullish(&mut self, name: &str) -> Option<String> {
-        self.field(name, Presence::Nullish, Self::read_text)
+        self.field(name, Presence::Nullish, || Shape::Text, Self::read_text)
     }
 
     /// A string that must be present and may be `null`.
     pub fn text_nullable(&mut self, name: &str) -> Option<String> {
-        self.field(name, Presence::Nullable, Self::read_text)
+        self.field(name, Presence::Nullable, || Shape::Text, Self::read_text)
     }
 
     /// A UUID in its textual form, of any version.
@@ -230,80 +241,87 @@ impl<'a> Fields<'_, 'a> {
             }
             Some(text)
         };
-        self.field(name, Presence::Required, read).unwrap_or_default()
+        self.field(name, Presence::Required, || Shape::Uuid, read).unwrap_or_default()
     }
 
     /// A boolean.
     pub fn boolean(&mut self, name: &str) -> bool {
-        self.field(name, Presence::Required, Self::read_boolean).unwrap_or_default()
+        self.field(name, Presence::Required, || Shape::Boolean, Self::read_boolean).unwrap_or_default()
     }
 
     /// A boolean that may be absent.
     pub fn boolean_opt(&mut self, name: &str) -> Option<bool> {
-        self.field(name, Presence::Optional, Self::read_boolean)
+        self.field(name, Presence::Optional, || Shape::Boolean, Self::read_boolean)
     }
 
     /// A boolean that may be absent or `null`.
     pub fn boolean_nullish(&mut self, name: &str) -> Option<bool> {
-        self.field(name, Presence::Nullish, Self::read_boolean)
+        self.field(name, Presence::Nullish, || Shape::Boolean, Self::read_boolean)
     }
 
     /// A whole number. What does not fit `i64` becomes its nearest value: it equals no stored number.
     pub fn integer(&mut self, name: &str, range: impl RangeBounds<i64>) -> i64 {
-        self.field(name, Presence::Required, Self::integer_reader(range)).unwrap_or_default()
+        let shape = integer_shape(&range, None);
+        self.field(name, Presence::Required, || shape, Self::integer_reader(range)).unwrap_or_default()
     }
 
     /// A whole number that may be absent.
     pub fn integer_opt(&mut self, name: &str, range: impl RangeBounds<i64>) -> Option<i64> {
-        self.field(name, Presence::Optional, Self::integer_reader(range))
+        let shape = integer_shape(&range, None);
+        self.field(name, Presence::Optional, || shape, Self::integer_reader(range))
     }
 
     /// A whole number that may be absent or `null`.
     pub fn integer_nullish(&mut self, name: &str, range: impl RangeBounds<i64>) -> Option<i64> {
-        self.field(name, Presence::Nullish, Self::integer_reader(range))
+        let shape = integer_shape(&range, None);
+        self.field(name, Presence::Nullish, || shape, Self::integer_reader(range))
     }
 
     /// A whole number with a default.
     pub fn integer_or(&mut self, name: &str, range: impl RangeBounds<i64>, default: i64) -> i64 {
-        self.integer_opt(name, range).unwrap_or(default)
+        let shape = integer_shape(&range, Some(default));
+        self.field(name, Presence::Optional, || shape, Self::integer_reader(range)).unwrap_or(default)
     }
 
     /// Any number.
     pub fn number(&mut self, name: &str) -> f64 {
-        self.field(name, Presence::Required, Self::read_number).unwrap_or_default()
+        self.field(name, Presence::Required, || Shape::Number, Self::read_number).unwrap_or_default()
     }
 
     /// Any number, or none.
     pub fn number_opt(&mut self, name: &str) -> Option<f64> {
-        self.field(name, Presence::Optional, Self::read_number)
+        self.field(name, Presence::Optional, || Shape::Number, Self::read_number)
     }
 
     /// One of a few texts.
     pub fn one_of(&mut self, name: &str, options: &'static [&'static str]) -> &'static str {
         let first = options.first().copied().unwrap_or_default();
-        self.field(name, Presence::Required, Self::option_reader(options)).unwrap_or(first)
+        self.field(name, Presence::Required, || Shape::OneOf(options), Self::option_reader(options)).unwrap_or(first)
     }
 
     /// One of a few texts, or absent.
     pub fn one_of_opt(&mut self, name: &str, options: &'static [&'static str]) -> Option<&'static str> {
-        self.field(name, Presence::Optional, Self::option_reader(options))
+        self.field(name, Presence::Optional, || Shape::OneOf(options), Self::option_reader(options))
     }
 
     /// One of a few texts, absent or `null`.
     pub fn one_of_nullish(&mut self, name: &str, options: &'static [&'static str]) -> Option<&'static str> {
-        self.field(name, Presence::Nullish, Self::option_reader(options))
+        self.field(name, Presence::Nullish, || Shape::OneOf(options), Self::option_reader(options))
     }
 
     /// An object, read by `read`. When it is missing, `read` sees an empty one and its complaints are not recorded.
     pub fn object<T>(&mut self, name: &str, read: impl FnOnce(&mut Fields<'_, 'a>) -> T) -> T {
-        let found = self.field(name, Presence::Required, Self::read_object);
+        let found = self.field(name, Presence::Required, || Shape::Object, Self::read_object);
         self.inside(name, found, read)
     }
 
     /// An object that may be absent.
     pub fn object_opt<T>(&mut self, name: &str, read: impl FnOnce(&mut Fields<'_, 'a>) -> T) -> Option<T> {
-        let found = self.field(name, Presence::Optional, Self::read_object)?;
-        Some(self.inside(name, Some(found), read))
+        let found = self.field(name, Presence::Optional, || Shape::Object, Self::read_object);
+        if found.is_none() && !self.is_describing() {
+            return None;
+        }
+        Some(self.inside(name, found, read))
     }
 
     /// An array of objects.
@@ -313,7 +331,7 @@ impl<'a> Fields<'_, 'a> {
         len: RangeInclusive<usize>,
         mut read: impl FnMut(&mut Fields<'_, 'a>) -> T,
     ) -> Vec<T> {
-        self.each(name, len, |fields, path, raw| {
+        self.each(name, len, false, |fields, path, raw| {
             let object = fields.read_object(path, Found::Json(raw));
             fields.inside(path, object, &mut read)
         })
@@ -321,12 +339,16 @@ impl<'a> Fields<'_, 'a> {
 
     /// An array of strings.
     pub fn texts(&mut self, name: &str, len: RangeInclusive<usize>) -> Vec<String> {
-        self.each(name, len, |fields, path, raw| fields.read_text(path, Found::Json(raw)).unwrap_or_default())
+        self.each(name, len, true, |fields, path, raw| fields.read_text(path, Found::Json(raw)).unwrap_or_default())
     }
 
     /// All members of this object as numbers; `required` must be among them. Of equal names the last counts.
     pub fn numbers(&mut self, required: &str) -> Vec<(String, f64)> {
         let mut entries: Vec<(String, f64)> = Vec::new();
+        if self.is_describing() {
+            self.tell("", Presence::Required, || Shape::Numbers { required: required.to_string() });
+            return entries;
+        }
         let total = self.number(required);
         entries.push((required.to_string(), total));
         let Source::Json(object) = self.source else { return entries };
@@ -357,6 +379,7 @@ impl<'a> Fields<'_, 'a> {
 
     /// The text of a JSON value of any kind.
     pub fn json(&mut self, name: &str) -> Option<&'a str> {
+        self.tell(name, Presence::Optional, || Shape::Anything);
         match self.get(name) {
             Found::Json(text) => Some(text.trim()),
             _ => None,
@@ -365,6 +388,7 @@ impl<'a> Fields<'_, 'a> {
 
     /// A rule between fields, looked at only if every field is present and of the right type.
     pub fn refine(&mut self, holds: bool, text: &str) {
+        self.tell("", Presence::Required, || Shape::Rule(text.to_string()));
         if !holds && !self.issues.aborted {
             self.issue("", text.to_string());
         }
@@ -374,8 +398,12 @@ impl<'a> Fields<'_, 'a> {
         &mut self,
         name: &str,
         presence: Presence,
+        shape: impl FnOnce() -> Shape,
         read: impl FnOnce(&mut Self, &str, Found<'a>) -> Option<T>,
     ) -> Option<T> {
+        if self.tell(name, presence, shape) {
+            return None;
+        }
         let found = self.get(name);
         match (&found, presence) {
             (Found::Missing, Presence::Optional | Presence::Nullish) => None,
@@ -386,6 +414,18 @@ impl<'a> Fields<'_, 'a> {
             (found, Presence::Nullish | Presence::Nullable) if found.is_null() => None,
             _ => read(self, name, found),
         }
+    }
+
+    fn is_describing(&self) -> bool {
+        self.issues.description.is_some()
+    }
+
+    /// Adds a field to the description, if that is what is asked for.
+    fn tell(&mut self, name: &str, presence: Presence, shape: impl FnOnce() -> Shape) -> bool {
+        let Some(description) = &mut self.issues.description else { return false };
+        let (part, prefix, name) = (self.part, self.prefix.clone(), name.to_string());
+        description.push(Field { part, prefix, name, presence, shape: shape() });
+        true
     }
 
     fn get(&self, name: &str) -> Found<'a> {
@@ -515,16 +555,23 @@ impl<'a> Fields<'_, 'a> {
         &mut self,
         name: &str,
         len: RangeInclusive<usize>,
+        of_texts: bool,
         mut read: impl FnMut(&mut Self, &str, &'a str) -> T,
     ) -> Vec<T> {
-        let raw = self.field(name, Presence::Required, |fields, name, found| match found {
+        let shape = || Shape::Array { min: *len.start(), max: *len.end(), of_texts };
+        let raw = self.field(name, Presence::Required, shape, |fields, name, found| match found {
             Found::Json(raw) if json::kind(raw) == Kind::Array => Some(raw),
             other => {
                 fields.wrong_type(name, "array", other.kind_name());
                 None
             }
         });
-        let Some(raw) = raw else { return Vec::new() };
+        let Some(raw) = raw else {
+            if self.is_describing() {
+                read(self, &format!("{name}/*"), "null");
+            }
+            return Vec::new();
+        };
         // One more than allowed is enough to know that there are too many.
         let count = json::elements(raw).take(len.end() + 1).count();
         if count < *len.start() {
@@ -557,6 +604,20 @@ impl<'a> Fields<'_, 'a> {
         let path = if name.is_empty() { path.trim_end_matches('/').to_string() } else { path };
         self.issues.add(self.part, path, text);
     }
+}
+
+fn integer_shape(range: &impl RangeBounds<i64>, default: Option<i64>) -> Shape {
+    let min = match range.start_bound() {
+        Bound::Included(&min) => Some(min),
+        Bound::Excluded(&min) => Some(min.saturating_add(1)),
+        Bound::Unbounded => None,
+    };
+    let max = match range.end_bound() {
+        Bound::Included(&max) => Some(max),
+        Bound::Excluded(&max) => Some(max.saturating_sub(1)),
+        Bound::Unbounded => None,
+    };
+    Shape::Integer { min, max, default }
 }
 
 /// JavaScript can hold such a text, but neither UTF-8 nor a database can.

@@ -13,11 +13,26 @@ pub enum Error {
     Signals(io::Error),
     IoDriver(io::Error),
     Keys,
-    Listen { address: SocketAddr, error: io::Error },
-    ListenMetrics { address: SocketAddr, error: io::Error },
-    Files { directory: PathBuf, error: io::Error },
-    UiPrefix { prefix: String, expected: &'static str },
+    Listen {
+        address: SocketAddr,
+        error: io::Error,
+    },
+    ListenMetrics {
+        address: SocketAddr,
+        error: io::Error,
+    },
+    Files {
+        directory: PathBuf,
+        error: io::Error,
+    },
+    UiPrefix {
+        prefix: String,
+        expected: &'static str,
+    },
     Ui(io::Error),
+    BackPlane,
+    /// A text that names the setting.
+    ObjectStorage(String),
     Cores(io::Error),
     CoreEnded,
     Database(String),
@@ -35,6 +50,7 @@ impl fmt::Display for Error {
                     "HAPPIER_IO_DRIVER is uring, but io_uring is not available: {error}; expected a kernel and a seccomp profile that allow it, or HAPPIER_IO_DRIVER=auto"
                 )
             }
+            Self::BackPlane => f.write_str("starting the threads beside the cores failed"),
             Self::Keys => f.write_str("deriving the token keys failed"),
             Self::Listen { address, error } => {
                 write!(
@@ -61,7 +77,7 @@ impl fmt::Display for Error {
             Self::Ui(error) => write!(f, "cannot start the thread of the web UI: {error}"),
             Self::Cores(error) => write!(f, "cannot start the core threads: {error}"),
             Self::CoreEnded => f.write_str("a core thread ended while starting; the log says why"),
-            Self::Database(text) => f.write_str(text),
+            Self::Database(text) | Self::ObjectStorage(text) => f.write_str(text),
             Self::Runtime(error) => write!(f, "cannot start a runtime for the migrations: {error}"),
         }
     }

@@ -9,6 +9,7 @@ use std::sync::mpsc::Sender;
 use futures_channel::oneshot;
 use monoio::net::TcpListener;
 
+use super::back_plane::{BackPlane, CoreEnd};
 use super::database::Database;
 use super::error::Error;
 use super::service::{Metrics, Public};
@@ -30,7 +31,6 @@ use crate::runtime::cores::{CoreId, Driver};
 use crate::runtime::mailbox::{Inbox, Mailbox};
 use crate::runtime::post::{CorePost, Job};
 use crate::runtime::race::race;
-use crate::storage::objects::local::{Directory, Files};
 use crate::storage::static_files::{StaticDirectory, StaticFiles};
 use crate::worker::{self, presence_flush::PresenceFlush};
 
@@ -43,7 +43,7 @@ pub(super) struct Part {
     pub limits: api::Limits,
     pub tokens: Tokens,
     pub database: Database,
-    pub files: Option<Arc<Directory>>,
+    pub back_plane: BackPlane,
     pub ui: Option<(Arc<StaticDirectory>, Mount)>,
     pub listener: std::net::TcpListener,
     /// The metrics server runs on one core.
@@ -107,7 +107,7 @@ impl Core {
         let Part { core, config, mailboxes, metrics, .. } = part;
         let own_metrics = Arc::clone(&metrics[core.index()]);
         let post: Arc<dyn CorePost> = Arc::new(Posting(Arc::clone(&mailboxes[core.index()])));
-        let file_post = Arc::clone(&post);
+        let CoreEnd { files, vendors, image_workers } = part.back_plane.on_core(&post);
         let ui = part.ui.map(|(directory, mount)| Ui { files: StaticFiles::new(directory, Arc::clone(&post)), mount });
         let db = part.database.on_core(core.index(), mailboxes.len(), post)?;
         db.count_in(&own_metrics);
@@ -123,7 +123,9 @@ impl Core {
             tokens: Rc::new(part.tokens),
             metrics: Arc::clone(&own_metrics),
             settings: part.settings,
-            files: part.files.map(|directory| Files::new(directory, file_post)),
+            files,
+            vendors,
+            image_workers,
         });
         let api = Api::new(
             Rc::clone(&ctx),

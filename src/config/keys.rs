@@ -105,6 +105,8 @@ sections! {
             "How long a remote call waits for a method whose machine is reconnecting.";
         PAIRING_TTL_MS "HAPPIER_PAIRING_TTL_MS" Both "86400000"
             "How long an approved pairing request is answered with a token.";
+        CALL_TIMEOUT_MS "HAPPIER_CALL_TIMEOUT_MS" Both "10000"
+            "Longest duration of a call to another service (GitHub, RevenueCat, ElevenLabs).";
     }
     "Database" {
         DATABASE_URL "DATABASE_URL" Full ""
@@ -167,6 +169,12 @@ sections! {
         LOG_FORMAT "HAPPIER_LOG_FORMAT" Both "text" "text or json (one object per line); both go to standard error.";
         DEBUG_LOG "DANGEROUSLY_LOG_TO_SERVER_FOR_AI_AUTO_DEBUGGING" Both ""
             "Any value: also log to a file in .logs and accept log lines of clients. Never in production.";
+    }
+    "Addresses of other services, for tests" {
+        GITHUB_URL "HAPPIER_GITHUB_URL" Both "https://github.com" "Where GitHub asks users to authorise.";
+        GITHUB_API_URL "HAPPIER_GITHUB_API_URL" Both "https://api.github.com" "GitHub's API.";
+        REVENUECAT_URL "HAPPIER_REVENUECAT_URL" Both "https://api.revenuecat.com" "RevenueCat's API.";
+        ELEVENLABS_URL "HAPPIER_ELEVENLABS_URL" Both "https://api.elevenlabs.io" "ElevenLabs' API.";
     }
     "Socket timing, for tests" {
         PING_INTERVAL_MS "HAPPIER_PING_INTERVAL_MS" Both "15000" "Time between heartbeats.";

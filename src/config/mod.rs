@@ -49,6 +49,7 @@ pub struct Config {
     pub changes_cleanup_interval_ms: Option<u64>,
     pub github: Github,
     pub voice: Voice,
+    pub services: Services,
     pub metrics: Option<Metrics>,
     pub log: Log,
     pub shutdown_timeout_ms: u64,
@@ -209,6 +210,16 @@ pub struct Voice {
     pub api_key: Option<Secret>,
     /// Whether a subscription is asked for; not in development.
     pub subscription_required: bool,
+}
+
+/// Where the services are that we call, without trailing slashes, and how long a call may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Services {
+    pub call_timeout_ms: u64,
+    pub github_url: String,
+    pub github_api_url: String,
+    pub revenuecat_url: String,
+    pub elevenlabs_url: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

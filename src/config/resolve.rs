@@ -15,7 +15,7 @@ use super::role::{Flavor, Role};
 use super::secret::Secret;
 use super::{
     Backend, Config, Full, Github, IoDriver, Light, Limits, Listen, Log, LogFormat, Metrics, ObjectStorage, Redis,
-    Resolved, SocketTiming, Ui, Voice,
+    Resolved, Services, SocketTiming, Ui, Voice,
 };
 
 /// More threads than connections of one process can keep busy; a larger number is a slip.
@@ -52,6 +52,7 @@ pub fn resolve(flavor: Option<Flavor>, settings: &Environment, cores_available: 
         changes_cleanup_interval_ms: reader.changes_cleanup(),
         github: reader.github(),
         voice: reader.voice(),
+        services: reader.services()?,
         metrics: reader.metrics(&listen)?,
         log: reader.log()?,
         shutdown_timeout_ms: reader.duration_ms(&keys::SHUTDOWN_TIMEOUT_MS, 10_000, 0)?,
@@ -360,6 +361,27 @@ impl<'s> Reader<'s> {
         let development =
             self.present(&keys::NODE_ENV) == Some("development") || self.present(&keys::ENV) == Some("dev");
         Voice { api_key: self.secret(&keys::ELEVENLABS_API_KEY), subscription_required: !development }
+    }
+
+    fn services(&mut self) -> Result<Services, Error> {
+        Ok(Services {
+            call_timeout_ms: self.duration_ms(&keys::CALL_TIMEOUT_MS, 10_000, 1)?,
+            github_url: self.address(&keys::GITHUB_URL)?,
+            github_api_url: self.address(&keys::GITHUB_API_URL)?,
+            revenuecat_url: self.address(&keys::REVENUECAT_URL)?,
+            elevenlabs_url: self.address(&keys::ELEVENLABS_URL)?,
+        })
+    }
+
+    /// The address of another service, to which paths are appended; its default is the one in the table of settings.
+    fn address(&mut self, key: &Key) -> Result<String, Error> {
+        self.choice(key, key.default.to_owned(), "an address such as https://github.com", |text| {
+            let address = text.trim_end_matches('/');
+            let host = address.strip_prefix("https://").or_else(|| address.strip_prefix("http://"))?;
+            let is_plain =
+                !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#@".contains(&byte));
+            is_plain.then(|| address.to_owned())
+        })
     }
 
     fn metrics(&mut self, listen: &Listen) -> Result<Option<Metrics>, Error> {

@@ -11,4 +11,4 @@ pub mod signature;
 pub mod token;
 
 #[cfg(test)]
-mod vectors;
+pub(crate) mod vectors;

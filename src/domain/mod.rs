@@ -16,6 +16,8 @@ pub mod connect;
 mod events;
 pub mod feed;
 pub mod friends;
+pub mod github;
+mod images;
 pub mod kv;
 mod like;
 mod locks;
@@ -40,18 +42,25 @@ use crate::crypto::token::Tokens;
 use crate::model::ids::AccountId;
 use crate::observe::metrics::CoreMetrics;
 use crate::realtime::event::{Audience, Event, Publish, Update};
+use crate::runtime::pool::Workers;
 use crate::storage::Db;
-use crate::storage::objects::local::Files;
+use crate::storage::objects::Files;
+use crate::vendors::Vendors;
 
-/// What every rule may use; one per core.
+/// What every rule may use; one per core. Clones share everything.
+#[derive(Clone)]
 pub struct Context {
     pub db: Db,
     pub events: Rc<dyn Publish>,
     pub tokens: Rc<Tokens>,
     pub metrics: Arc<CoreMetrics>,
     pub settings: Arc<Settings>,
-    /// Local public files; the light flavor has them.
+    /// Public files; the full flavor may have none.
     pub files: Option<Files>,
+    /// Services that are called.
+    pub vendors: Vendors,
+    /// Threads that decode images.
+    pub image_workers: Workers,
 }
 
 /// What rules need from the configuration.
@@ -96,7 +105,7 @@ impl FileUrls {
 }
 
 /// As JavaScript's `encodeURIComponent`.
-fn encode_component(text: &str) -> String {
+pub fn encode_component(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_.!~*'()".contains(&byte) {

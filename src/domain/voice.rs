@@ -1,29 +1,60 @@
-//! Voice: whether an account may talk to a voice agent, as far as that can be told without asking other services.
+//! Voice: whether an account may talk to a voice agent, and the token with which it does.
 //!
-//! Owns: the order of the checks. Never: calls to other services (`vendors`).
-//! Implements checks 1 and 3 of `spec/http.md` §15.7.
+//! Owns: the order of the checks. Never: the wire (`vendors`).
+//! Implements `spec/http.md` §15.7.
 
-use super::Context;
+use super::{Context, encode_component};
+use crate::model::ids::AccountId;
+use crate::vendors;
 
-/// What the settings and the request alone say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What becomes of a request for a conversation token.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The account's subscription cannot be looked up without the public key of the store.
     PublicKeyRequired,
-    /// The subscription has to be looked up.
-    AskForSubscription,
+    NoSubscription,
     /// The server has no key of the voice vendor.
     VendorKeyMissing,
-    /// The vendor has to be asked for a conversation token.
-    AskForToken,
+    VendorRefuses,
+    /// The vendor's answer may lack a token.
+    Allowed {
+        token: Option<String>,
+    },
 }
 
-/// Judges a request for a conversation token. In development no subscription is needed.
-pub fn judge(ctx: &Context, revenue_cat_public_key: Option<&str>) -> Verdict {
+/// Why a request could not be judged. What failed has been logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// Too many calls are waiting already.
+    Busy,
+    Failed,
+}
+
+impl From<vendors::Error> for Error {
+    fn from(error: vendors::Error) -> Self {
+        log::error!("a voice service could not be asked: {error}");
+        if error == vendors::Error::Busy { Self::Busy } else { Self::Failed }
+    }
+}
+
+/// Judges a request for a conversation with `agent`. In development no subscription is needed.
+pub async fn conversation(
+    ctx: &Context,
+    account: &AccountId,
+    agent: &str,
+    revenue_cat_public_key: Option<&str>,
+) -> Result<Verdict, Error> {
     let voice = &ctx.settings.voice;
     if !voice.is_development {
-        let is_given = revenue_cat_public_key.is_some_and(|key| !key.is_empty());
-        return if is_given { Verdict::AskForSubscription } else { Verdict::PublicKeyRequired };
+        let Some(key) = revenue_cat_public_key.filter(|key| !key.is_empty()) else {
+            return Ok(Verdict::PublicKeyRequired);
+        };
+        if !ctx.vendors.has_pro_entitlement(account.as_str(), key).await? {
+            return Ok(Verdict::NoSubscription);
+        }
     }
-    if voice.elevenlabs_api_key.is_some() { Verdict::AskForToken } else { Verdict::VendorKeyMissing }
+    let Some(api_key) = &voice.elevenlabs_api_key else { return Ok(Verdict::VendorKeyMissing) };
+    // O-28: the reference server does not encode it, so that a client could add parameters to a call with our key.
+    let token = ctx.vendors.conversation_token(&encode_component(agent), api_key).await?;
+    Ok(token.map_or(Verdict::VendorRefuses, |token| Verdict::Allowed { token }))
 }

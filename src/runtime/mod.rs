@@ -7,7 +7,9 @@
 pub mod cores;
 pub mod mailbox;
 pub mod poller;
+pub mod pool;
 pub mod post;
 pub mod race;
+pub mod reply;
 pub mod slab;
 pub mod timer;

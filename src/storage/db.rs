@@ -17,12 +17,12 @@ use std::task::{Context, Poll, Waker};
 
 use super::error::Error;
 use super::postgres::{self, Postgres};
-use super::reply::reply;
 use super::sqlite::{self, Sqlite};
 use super::statement::{Statement, only_reads};
 use super::value::{Row, Value};
 use crate::observe::metrics::{CoreMetrics, Gauge};
 use crate::runtime::post::CorePost;
+use crate::runtime::reply::reply;
 
 /// Which database it is, for the few rules that differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,6 @@ pub mod error;
 pub mod migrate;
 pub mod objects;
 pub mod postgres;
-mod reply;
 pub mod sqlite;
 pub mod statement;
 pub mod static_files;

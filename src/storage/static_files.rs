@@ -15,7 +15,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::SystemTime;
 
 use crate::runtime::post::CorePost;
-use crate::storage::reply::{Sender, reply};
+use crate::runtime::reply::{Sender, reply};
 
 /// What is read of a file at a time.
 pub const PIECE_BYTES_MAX: usize = 64 << 10;

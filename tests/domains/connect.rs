@@ -1,19 +1,26 @@
-//! Vendor tokens; GitHub and voice as far as they go without calls.
+//! Vendor tokens; GitHub and voice, with the services played by a server of the tests.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use happier_server::crypto::hash::webhook_signature;
-use happier_server::domain::connect::{Delivery, github_authorization_url, judge_github_delivery};
+use happier_server::domain::github::{self, Callback, Delivery, authorization_url, judge_delivery};
 use happier_server::domain::voice::{self, Verdict};
 use happier_server::domain::{Context, Github, Settings, Voice};
+use happier_server::model::ids::file_name_id;
 use happier_server::model::time::now_ms;
 use happier_server::realtime::event::Audience::UserScoped;
+use happier_server::storage::objects::local::Directory;
+use happier_server::storage::objects::{self, Store};
 use happier_server::storage::{Statement, Value};
 use serde_json::{Value as Json, json};
 
-use crate::server::Server;
-use crate::tell::{changes, internal, invalid, one_update, refused, silence};
+use crate::server::services::{self, Asked, Reply, Service, reply, reply_with};
+use crate::server::{Account, Server};
+use crate::tell::{changes, internal, invalid, one_update, refused, silence, updates};
 
 pub async fn vendor_tokens(server: Rc<Server>) {
     let (alice, bob) = (server.account().await, server.account().await);
@@ -61,14 +68,7 @@ pub async fn vendor_tokens(server: Rc<Server>) {
 fn with_settings(server: &Server, change: impl FnOnce(&mut Settings)) -> Context {
     let mut settings = Settings::clone(&server.ctx.settings);
     change(&mut settings);
-    Context {
-        db: server.ctx.db.clone(),
-        events: Rc::clone(&server.ctx.events),
-        tokens: Rc::clone(&server.ctx.tokens),
-        metrics: Arc::clone(&server.ctx.metrics),
-        settings: Arc::new(settings),
-        files: None,
-    }
+    Context { settings: Arc::new(settings), ..Context::clone(&server.ctx) }
 }
 
 fn given(text: &str) -> Option<String> {
@@ -86,9 +86,9 @@ pub async fn github(server: Rc<Server>) {
             ..Github::default()
         };
     });
-    let url = github_authorization_url(&configured, &alice.id).unwrap();
+    let url = authorization_url(&configured, &alice.id).unwrap();
     let (fixed, state) = url.split_once("&state=").unwrap();
-    let expected = "https://github.com/login/oauth/authorize?client_id=the+client\
+    let expected = "http://127.0.0.1:9/login/oauth/authorize?client_id=the+client\
                     &redirect_uri=https%3A%2F%2Fexample.org%2Fback%3Fa%3Db\
                     &scope=read%3Auser%2Cuser%3Aemail%2Cread%3Aorg%2Ccodespace";
     assert_eq!(fixed, expected);
@@ -127,7 +127,7 @@ pub async fn github(server: Rc<Server>) {
 
     let body = br#"{"zen":"a"}"#;
     let signature = webhook_signature("whs", body);
-    assert_eq!(judge_github_delivery(&configured, body, &signature, "ping"), Delivery::NotConfigured);
+    assert_eq!(judge_delivery(&configured, body, &signature, "ping"), Delivery::NotConfigured);
     let complete = with_settings(&server, |settings| {
         settings.github = Github {
             app_id: given("1"),
@@ -139,8 +139,8 @@ pub async fn github(server: Rc<Server>) {
             webhook_secret: given("whs"),
         };
     });
-    assert_eq!(judge_github_delivery(&complete, body, &signature, "ping"), Delivery::Genuine);
-    assert_eq!(judge_github_delivery(&complete, b"{}", &signature, "ping"), Delivery::WrongSignature);
+    assert_eq!(judge_delivery(&complete, body, &signature, "ping"), Delivery::Genuine);
+    assert_eq!(judge_delivery(&complete, b"{}", &signature, "ping"), Delivery::WrongSignature);
 
     assert_eq!(server.ok(&alice, "DELETE", "/v1/connect/github", None).await, json!({"success": true}));
     silence(&server);
@@ -173,14 +173,264 @@ pub async fn voice(server: Rc<Server>) {
     invalid(&server, &alice, "POST", "/v1/voice/token", Some(json!({})), "body/agentId Required").await;
     let answer = server.send(None, "POST", "/v1/voice/token", Some(json!({"agentId": "a"}))).await;
     assert_eq!(answer.status, 401);
-    for (is_development, key, vendor_key, verdict) in [
-        (false, None, true, Verdict::PublicKeyRequired),
-        (false, Some("key"), false, Verdict::AskForSubscription),
-        (true, None, false, Verdict::VendorKeyMissing),
-        (true, None, true, Verdict::AskForToken),
+    let service = Service::start(|asked| match asked.line.as_str() {
+        line if line.starts_with("GET /v1/subscribers/") => match asked.header("authorization").unwrap() {
+            "Bearer pro" => reply(200, r#"{"subscriber":{"entitlements":{"active":{"pro":{"expires_date":null}}}}}"#),
+            "Bearer free" => reply(200, r#"{"subscriber":{"entitlements":{"active":{}}}}"#),
+            "Bearer moved" => reply_with(302, "Location: /elsewhere\r\n", ""),
+            "Bearer html" => reply(200, "<html>"),
+            "Bearer huge" => reply(200, " ".repeat(2 << 20)),
+            "Bearer never" => None,
+            "Bearer noise" => Some(b"SSH-2.0-OpenSSH\r\n".to_vec()),
+            _ => reply(401, r#"{"code":7225}"#),
+        },
+        line => match line.strip_prefix("GET /v1/convai/conversation/token?agent_id=") {
+            Some("agent") => reply(200, r#"{"token":"conversation"}"#),
+            Some("silent") => reply(200, "{}"),
+            Some("html") => reply(200, "<html>"),
+            Some("odd") => reply(200, r#"{"token":5}"#),
+            Some("a%26xi_api_key%3D1%23%20%2F") => reply(200, r#"{"token":"encoded"}"#),
+            _ => reply(404, "{}"),
+        },
+    });
+    let judge = async |is_development, vendor_key: &str, agent: &str, key: Option<&str>| {
+        let elevenlabs_api_key = given(vendor_key).filter(|key| !key.is_empty());
+        let mut ctx = with_settings(&server, |settings| settings.voice = Voice { elevenlabs_api_key, is_development });
+        ctx.vendors = services::within(&service.url, Duration::from_millis(500));
+        voice::conversation(&ctx, &alice.id, agent, key).await
+    };
+    let allowed = |token: &str| Ok(Verdict::Allowed { token: Some(token.to_owned()) });
+    for (key, expected) in [
+        (None, Ok(Verdict::PublicKeyRequired)),
+        (Some(""), Ok(Verdict::PublicKeyRequired)),
+        (Some("pro"), allowed("conversation")),
+        (Some("free"), Ok(Verdict::NoSubscription)),
+        (Some("unknown"), Ok(Verdict::NoSubscription)),
+        (Some("moved"), Ok(Verdict::NoSubscription)),
+        (Some("html"), Err(voice::Error::Failed)),
+        (Some("huge"), Err(voice::Error::Failed)),
+        (Some("noise"), Err(voice::Error::Failed)),
+        (Some("never"), Err(voice::Error::Failed)),
+        (Some("two\r\nlines"), Err(voice::Error::Failed)),
     ] {
-        let elevenlabs_api_key = vendor_key.then(|| "key".to_string());
-        let ctx = with_settings(&server, |settings| settings.voice = Voice { elevenlabs_api_key, is_development });
-        assert_eq!(voice::judge(&ctx, key), verdict);
+        assert_eq!(judge(false, "11", "agent", key).await, expected, "{key:?}");
     }
+    assert_eq!(judge(false, "", "agent", Some("pro")).await, Ok(Verdict::VendorKeyMissing));
+    assert_eq!(judge(false, "", "agent", Some("free")).await, Ok(Verdict::NoSubscription));
+    let asked = service.asked();
+    let lines: BTreeSet<&str> = asked.iter().map(|asked| asked.line.as_str()).collect();
+    let subscriber = format!("GET /v1/subscribers/{}", alice.id);
+    assert_eq!(lines, BTreeSet::from([&*subscriber, "GET /v1/convai/conversation/token?agent_id=agent"]));
+    let token = asked.iter().find(|asked| asked.line.contains("convai")).unwrap();
+    assert_eq!((token.header("xi-api-key"), token.header("accept")), (Some("11"), Some("application/json")));
+
+    for (agent, expected) in [
+        ("agent", allowed("conversation")),
+        ("silent", Ok(Verdict::Allowed { token: None })),
+        ("unknown", Ok(Verdict::VendorRefuses)),
+        ("html", Err(voice::Error::Failed)),
+        ("odd", Err(voice::Error::Failed)),
+        ("a&xi_api_key=1# /", allowed("encoded")),
+    ] {
+        assert_eq!(judge(true, "11", agent, None).await, expected, "{agent}");
+    }
+    assert_eq!(judge(true, "", "agent", None).await, Ok(Verdict::VendorKeyMissing));
+    assert!(service.asked().iter().all(|asked| asked.line.contains("convai")), "no subscription in development");
+}
+
+/// What the GitHub of the tests knows: the user behind the code that asks for it.
+fn github_user(id: u64, login: &str, avatar: &str) -> Json {
+    json!({"id": id, "login": login, "name": "Ada  Byron King", "avatar_url": avatar, "plan": {"name": "free"}})
+}
+
+/// An image of the contract, by the beginning of its name.
+fn image(name: &str) -> Vec<u8> {
+    let file = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/thumbhash.json")).unwrap();
+    let file: Json = serde_json::from_str(&file).unwrap();
+    let named = |image: &&Json| image["name"].as_str().unwrap().starts_with(name);
+    let image = file["imageFiles"].as_array().unwrap().iter().find(named).unwrap();
+    protocol::base64::decode_strict(image["fileBase64"].as_str().unwrap()).unwrap()
+}
+
+/// Codes are `user:<id>:<login>:<avatar>`; the access token is the code again.
+fn play_github(asked: &Asked) -> Reply {
+    let person = |text: &str| {
+        let parts: Vec<&str> = text.split(':').collect();
+        let host = asked.header("host").unwrap();
+        github_user(parts[1].parse().unwrap(), parts[2], &format!("http://{host}/avatar/{}", parts[3])).to_string()
+    };
+    let bearer = asked.header("authorization").and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+    match asked.line.as_str() {
+        "POST /login/oauth/access_token" => {
+            let question: Json = serde_json::from_slice(&asked.body).unwrap();
+            let code = question["code"].as_str().unwrap();
+            assert_eq!((&question["client_id"], &question["client_secret"]), (&json!("client"), &json!("hunter2")));
+            match code {
+                "refused" => reply(200, r#"{"error":"bad_verification_code & more","access_token":"x"}"#),
+                "html" => reply(200, "<html>"),
+                "never" => None,
+                "huge" => reply(200, " ".repeat(2 << 20)),
+                "moved" => reply_with(307, "Location: /login/oauth/other\r\n", ""),
+                "empty" => reply(200, "{}"),
+                _ => reply(200, json!({"access_token": code, "token_type": "bearer"}).to_string()),
+            }
+        }
+        "GET /user" => match bearer {
+            "" => reply(401, "{}"),
+            "forbidden" => reply(403, "{}"),
+            "user-html" => reply(200, "<html>"),
+            "user-moved" => reply_with(302, "Location: /user\r\n", ""),
+            "user-odd" => reply(200, r#"{"id":"1","login":null}"#),
+            text => reply(200, person(text)),
+        },
+        "GET /avatar/png" | "GET /avatar/other" => reply(200, image("png 130x78")),
+        "GET /avatar/jpeg" => reply(404, image("jpeg")),
+        "GET /avatar/moved" => reply_with(302, "Location: /avatar/png\r\n", ""),
+        "GET /avatar/round" => reply_with(302, "Location: /avatar/round\r\n", ""),
+        "GET /avatar/gif" => reply(200, "GIF89a"),
+        "GET /avatar/cut" => reply(200, &image("png 130x78")[..3_000]),
+        "GET /avatar/huge" => reply(200, [image("png 130x78"), vec![0; 9 << 20]].concat()),
+        "GET /avatar/bomb" => reply(200, bomb()),
+        _ => reply(500, ""),
+    }
+}
+
+/// A PNG that promises 60,000 x 60,000 pixels.
+fn bomb() -> Vec<u8> {
+    let mut file = image("png 130x78");
+    for at in [16, 20] {
+        file[at..at + 4].copy_from_slice(&60_000u32.to_be_bytes());
+    }
+    file
+}
+
+struct Files(PathBuf);
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+pub async fn github_connecting(server: Rc<Server>) {
+    let root = Files(std::env::temp_dir().join(format!("happier-avatars-{}", file_name_id())));
+    let service = Service::start(play_github);
+    let mut ctx = with_settings(&server, |settings| {
+        settings.github = Github { client_id: given("client"), client_secret: given("hunter2"), ..Github::default() };
+    });
+    let store = Store::Directory(Arc::new(Directory::open(&root.0).unwrap()));
+    ctx.files = Some(objects::Files::new(store, services::workers()));
+    ctx.vendors = services::within(&service.url, Duration::from_millis(800));
+    let (alice, bob) = (server.account().await, server.account().await);
+    let complete = async |account: &Account, code: &str| {
+        let state = ctx.tokens.issue_ephemeral(&account.id, now_ms());
+        github::complete_authorization(&ctx, code, &state).await
+    };
+    // Unique in the database, which other cases use, too.
+    let login = |name: &str| format!("{name}-{}", &alice.id.as_str()[15..]);
+    let number = now_ms().unsigned_abs();
+    let code = |id: u64, name: &str, avatar: &str| format!("user:{id}:{}:{avatar}", login(name));
+
+    // Whatever fails changes nothing and tells nobody.
+    for (code, expected) in [
+        ("refused".to_owned(), Callback::Refused("bad_verification_code & more".into())),
+        ("html".to_owned(), Callback::Failed),
+        ("huge".to_owned(), Callback::Failed),
+        ("moved".to_owned(), Callback::Failed),
+        ("never".to_owned(), Callback::Failed),
+        ("empty".to_owned(), Callback::NoUser),
+        ("forbidden".to_owned(), Callback::NoUser),
+        ("user-moved".to_owned(), Callback::NoUser),
+        ("user-html".to_owned(), Callback::Failed),
+        ("user-odd".to_owned(), Callback::Failed),
+        ("two\r\nlines".to_owned(), Callback::Failed),
+        (code(number, "ada", "gif"), Callback::Failed),
+        (code(number, "ada", "cut"), Callback::Failed),
+        (code(number, "ada", "huge"), Callback::Failed),
+        (code(number, "ada", "bomb"), Callback::Failed),
+        (code(number, "ada", "round"), Callback::Failed),
+        (code(number, "ada", "none"), Callback::Failed),
+    ] {
+        assert_eq!(complete(&alice, &code).await, expected, "{code}");
+    }
+    silence(&server);
+    assert_eq!(server.get(&alice, "/v2/cursor").await["cursor"], 0);
+
+    // Everything at once.
+    service.asked();
+    let connected = Callback::Connected { login: login("ada") };
+    assert_eq!(complete(&alice, &code(number, "ada", "moved")).await, connected);
+    let asked = service.asked();
+    let lines: Vec<&str> = asked.iter().map(|asked| asked.line.as_str()).collect();
+    let expected = ["POST /login/oauth/access_token", "GET /user", "GET /avatar/moved", "GET /avatar/png"];
+    assert_eq!(lines, expected);
+    for (asked, accept) in asked.iter().zip(["application/json", "application/vnd.github.v3+json"]) {
+        assert_eq!(asked.header("accept"), Some(accept));
+        assert!(asked.header("user-agent").unwrap().starts_with("happier-server/"));
+    }
+    assert_eq!(asked[0].header("content-type"), Some("application/json"));
+    assert!(asked[2..].iter().all(|asked| asked.header("authorization").is_none()));
+
+    let (seq, event) = one_update(&server, &alice, &UserScoped);
+    let path = event["avatar"]["path"].as_str().unwrap().to_owned();
+    let pattern = format!("public/users/{}/avatars/github_", alice.id);
+    assert!(path.starts_with(&pattern) && path.ends_with(".png") && path.len() == pattern.len() + 24 + 4, "{path}");
+    assert_eq!(ctx.files.as_ref().unwrap().read(&path).await, Ok(image("png 130x78")));
+    let thumbhash = event["avatar"]["thumbhash"].as_str().unwrap().to_owned();
+    let url = format!("http://files.example/files/{path}");
+    let avatar = json!({"path": path, "width": 130, "height": 78, "thumbhash": thumbhash, "url": url});
+    let avatar_url = format!("{}/avatar/moved", service.url);
+    let profile = github_user(number, &login("ada"), &avatar_url);
+    let expected = json!({"t": "update-account", "id": alice.id.as_str(), "github": profile, "username": login("ada"),
+        "firstName": "Ada", "lastName": "Byron King", "avatar": avatar});
+    assert_eq!((seq, event), (1, expected));
+    let log = [("account".to_owned(), "self".to_owned(), 1, json!({"github": true}))];
+    assert_eq!(changes(&server, &alice).await, log);
+    let shown = server.get(&alice, "/v1/account/profile").await;
+    assert_eq!((&shown["github"], &shown["avatar"]), (&profile, &avatar));
+    assert_eq!((&shown["username"], &shown["lastName"]), (&json!(login("ada")), &json!("Byron King")));
+    static TOKEN: Statement = Statement::portable(r#"SELECT "token" FROM "GithubUser" WHERE "id" = $1"#);
+    let row = ctx.db.query_opt(&TOKEN, vec![number.to_string().into()]).await.unwrap().unwrap();
+    let key = ctx.settings.column_keys.at(&["user", alice.id.as_str(), "github", "token"]).unwrap();
+    assert_eq!(key.open_text(row.bytes(0)), Ok(code(number, "ada", "moved")));
+
+    // The same user again: nothing is refreshed.
+    assert_eq!(complete(&alice, &code(number, "ada2", "jpeg")).await, Callback::Connected { login: login("ada2") });
+    silence(&server);
+
+    // A login that another account has.
+    assert_eq!(complete(&bob, &code(number + 1, "ada", "jpeg")).await, Callback::Failed);
+    silence(&server);
+    assert_eq!(server.get(&bob, "/v2/cursor").await["cursor"], 0);
+
+    // The same GitHub user on another account: the first one loses it, and the image is stored once.
+    service.asked();
+    assert_eq!(complete(&bob, &code(number, "ada", "moved")).await, connected);
+    assert!(service.asked().iter().all(|asked| !asked.line.contains("avatar")), "the image is there already");
+    let mut told = updates(&server);
+    assert_eq!(told.len(), 2, "{told:?}");
+    let (to, seq, _, body) = told.remove(0);
+    let gone = json!({"t": "update-account", "id": alice.id.as_str(), "github": null, "username": null});
+    assert_eq!((to.as_str(), seq, body), (alice.id.as_str(), 2, gone));
+    let (to, seq, _, body) = told.remove(0);
+    assert_eq!((to.as_str(), seq, &body["username"]), (bob.id.as_str(), 1, &json!(login("ada"))));
+    assert_eq!(body["avatar"]["path"], json!(path), "O-25: under the first account's directory");
+    let shown = server.get(&alice, "/v1/account/profile").await;
+    assert_eq!((&shown["github"], &shown["username"], &shown["firstName"]), (&Json::Null, &Json::Null, &json!("Ada")));
+
+    // A JPEG, whatever the status of its answer says.
+    let other = Callback::Connected { login: login("eve") };
+    assert_eq!(complete(&alice, &code(number + 2, "eve", "jpeg")).await, other);
+    let (_, event) = one_update(&server, &alice, &UserScoped);
+    assert!(event["avatar"]["path"].as_str().unwrap().ends_with(".jpg"));
+
+    // Without a place for files nobody is connected; what is stored already needs none.
+    ctx_without_files(&ctx, &bob, &code(number + 3, "zoe", "other"), Callback::Failed).await;
+    silence(&server);
+}
+
+async fn ctx_without_files(ctx: &Context, account: &Account, code: &str, expected: Callback) {
+    let ctx = Context { files: None, ..Context::clone(ctx) };
+    let state = ctx.tokens.issue_ephemeral(&account.id, now_ms());
+    assert_eq!(github::complete_authorization(&ctx, code, &state).await, expected);
 }

@@ -65,6 +65,7 @@ const CASES: &[Case] = cases![
     usage::queries,
     connect::vendor_tokens,
     connect::github,
+    connect::github_connecting,
     connect::voice,
     users::profiles,
     users::search,

@@ -68,14 +68,7 @@ pub async fn search(server: Rc<Server>) {
     }
     let found = async |flavor, text: &str| {
         let settings = Settings { flavor, ..Settings::clone(&server.ctx.settings) };
-        let ctx = Context {
-            db: server.ctx.db.clone(),
-            events: Rc::clone(&server.ctx.events),
-            tokens: Rc::clone(&server.ctx.tokens),
-            metrics: Arc::clone(&server.ctx.metrics),
-            settings: Arc::new(settings),
-            files: None,
-        };
+        let ctx = Context { settings: Arc::new(settings), ..Context::clone(&server.ctx) };
         let Found::Users(users) = find(&ctx, &alice.id, text).await.unwrap() else { panic!("too many wildcards") };
         let names = users.into_iter().map(|user| user.username.unwrap_or_default().replace(&mark, ""));
         names.collect::<Vec<_>>()

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
-// Starts a server and runs the parity scenarios against it. Options behind `--` go to the scenario runner.
+// Starts a server, or replicas of one, and runs the parity scenarios against it. Options behind `--` go to the scenario
+// runner.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { dirname, resolve } from 'node:path';
@@ -10,20 +11,36 @@ import { Postgres } from './lib/postgres.mjs';
 const tests = resolve(dirname(fileURLToPath(import.meta.url)), '..');
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { flavor: { type: 'string', default: 'light' }, setting: { type: 'string', multiple: true, default: [] } },
+  options: {
+    flavor: { type: 'string' },
+    setting: { type: 'string', multiple: true, default: [] },
+    replicas: { type: 'string' }, // a worker and so many processes that answer clients, on one Redis
+  },
 });
+const flavor = values.flavor ?? (values.replicas ? 'full' : 'light');
 
-process.env.E2E_FLAVOR = values.flavor;
+process.env.E2E_FLAVOR = flavor;
 process.env.E2E_SETTINGS = JSON.stringify(Object.fromEntries(values.setting.map((pair) => pair.split(/=(.*)/s).slice(0, 2))));
 const { Server } = await import('./lib/server.mjs');
+const { Cluster } = await import('./lib/cluster.mjs');
 
-const postgres = values.flavor === 'full' ? await Postgres.create() : null;
-const server = await Server.start({ postgres });
-const args = ['--url', server.url, '--flavor', values.flavor, '--deviations', resolve(tests, 'parity-deviations.json'), ...positionals];
+const postgres = flavor === 'full' ? await Postgres.create() : null;
+postgres?.share();
+const cluster = values.replicas ? await Cluster.start(['worker', ...Array(Number(values.replicas)).fill('api')]) : null;
+const servers = cluster?.servers ?? [await Server.start()];
+const url = (cluster?.replicas ?? servers).map((server) => server.url).join();
+const args = ['--url', url, '--flavor', flavor, '--deviations', resolve(tests, 'parity-deviations.json'), ...positionals];
 const runner = spawn(process.execPath, [resolve(tests, 'parity/run.mjs'), ...args], { stdio: 'inherit' });
-const [code] = await once(runner, 'exit');
-const alive = server.alive;
-if (!alive) console.error(`the server ended during the scenarios; its output:\n${server.child.output}`);
-else await server.terminate();
+let [code] = await once(runner, 'exit');
+for (const server of servers.filter(({ alive }) => !alive)) {
+  console.error(`a server ended during the scenarios; its output:\n${server.child.output}`);
+  code = 1;
+}
+for (const fault of (await cluster?.faults()) ?? []) {
+  console.error(`said to other replicas: ${fault}`);
+  code = 1;
+}
+for (const server of servers) if (server.alive) await server.terminate();
+await cluster?.remove();
 await postgres?.remove();
-process.exit(alive ? code : 1);
+process.exit(code);

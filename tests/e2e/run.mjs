@@ -93,8 +93,7 @@ for (const flavor of options.flavor === 'both' ? ['light', 'full'] : [options.fl
   let postgres = null;
   if (flavor === 'full') {
     postgres = await Postgres.create();
-    const { binaries, user, dir, port } = postgres;
-    process.env.E2E_POSTGRES = JSON.stringify({ binaries, user, dir, port });
+    postgres.share();
   }
   const count = await runSuites(options);
   await postgres?.remove();

@@ -1,5 +1,8 @@
 //! The HTTP API over a real database, without sockets: requests are parsed heads, answers are values.
 
+#[path = "../support/services.rs"]
+pub mod services;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
@@ -107,6 +110,8 @@ impl Server {
             metrics: Arc::new(CoreMetrics::default()),
             settings: Arc::new(settings),
             files: None,
+            vendors: services::at("http://127.0.0.1:9"),
+            image_workers: services::workers(),
         });
         let rates = Some(Arc::new(RateLimits::new(Vec::new())));
         let limits = Limits { body_bytes_max: 104_857_600, rates };

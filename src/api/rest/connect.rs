@@ -1,4 +1,4 @@
-//! The doors of `domain::connect`: vendor tokens and GitHub (`spec/http.md` §15.1, §15.2, §15.5, §15.6).
+//! The doors of `domain::connect` and `domain::github` (`spec/http.md` §15.1, §15.2, §15.5, §15.6).
 
 use std::rc::Rc;
 
@@ -8,7 +8,9 @@ use crate::api::error::Error;
 use crate::api::response::Response;
 use crate::api::validate::{FromRequest, Parts};
 use crate::domain::Context;
-use crate::domain::connect::{self, Callback, Delivery, VENDORS};
+use crate::domain::connect::{self, VENDORS};
+use crate::domain::encode_component;
+use crate::domain::github::{self, Callback, Delivery};
 use crate::model::ids::AccountId;
 
 pub struct Vendor {
@@ -76,35 +78,40 @@ pub async fn github_params(ctx: Rc<Context>, caller: AccountId, (): ()) -> Resul
     struct Body {
         url: String,
     }
-    let url = connect::github_authorization_url(&ctx, &caller);
+    let url = github::authorization_url(&ctx, &caller);
     let url = url.ok_or(Error::refused(400, "GitHub OAuth not configured"))?;
     Ok(Response::ok(&Body { url }))
 }
 
 pub struct GithubCallback {
     /// What GitHub wants back for an access token.
-    _code: String,
+    code: String,
     state: String,
 }
 
 impl FromRequest for GithubCallback {
     fn from_request(parts: &mut Parts<'_>) -> Self {
         let mut query = parts.query();
-        Self { _code: query.text("code"), state: query.text("state") }
+        Self { code: query.text("code"), state: query.text("state") }
     }
 }
 
+/// A browser waits for the answer, so every outcome is a page of the app.
 pub async fn github_callback(ctx: Rc<Context>, input: GithubCallback) -> Result<Response, Error> {
-    Ok(Response::redirect(match connect::github_callback(&ctx, &input.state) {
-        Callback::InvalidState => "https://app.happier.dev?error=invalid_state",
-        Callback::NotConfigured => "https://app.happier.dev?error=server_config",
-        // Outgoing calls arrive with the vendors module; until then GitHub is out of reach.
-        Callback::Account(_) => "https://app.happier.dev?error=server_error",
-    }))
+    let failed = |error: &str| format!("error={error}");
+    let query = match github::complete_authorization(&ctx, &input.code, &input.state).await {
+        Callback::InvalidState => failed("invalid_state"),
+        Callback::NotConfigured => failed("server_config"),
+        Callback::Refused(error) => failed(&encode_component(&error)),
+        Callback::NoUser => failed("github_user_fetch_failed"),
+        Callback::Failed => failed("server_error"),
+        Callback::Connected { login } => format!("github=connected&user={}", encode_component(&login)),
+    };
+    Ok(Response::redirect(format!("https://app.happier.dev?{query}")))
 }
 
 pub async fn disconnect_github(ctx: Rc<Context>, caller: AccountId, (): ()) -> Result<Response, Error> {
-    let disconnected = connect::disconnect_github(&ctx, &caller).await;
+    let disconnected = github::disconnect(&ctx, &caller).await;
     disconnected.map_err(Error::failure("Failed to disconnect GitHub account"))?;
     Ok(Response::success())
 }
@@ -130,7 +137,7 @@ pub async fn github_webhook(ctx: Rc<Context>, input: GithubWebhook) -> Result<Re
         received: bool,
     }
     let body = input.body.ok_or(Error::refused(500, "Server configuration error"))?;
-    match connect::judge_github_delivery(&ctx, &body, &input.signature, &input.event) {
+    match github::judge_delivery(&ctx, &body, &input.signature, &input.event) {
         Delivery::Genuine => Ok(Response::ok(&Body { received: true })),
         Delivery::NotConfigured => Err(Error::refused(500, "Webhooks not configured")),
         // O-26: the reference server answers with a 500.

@@ -101,7 +101,8 @@ impl FromRequest for Send {
         let mut body = parts.body();
         let (ciphertext, local_id) = (body.text("ciphertext"), body.text_opt("localId"));
         // An empty `localId` in the body counts as given.
-        let local_id = local_id.or_else(|| parts.request().header("idempotency-key").map(str::to_string));
+        let idempotency_key = parts.headers().text_opt("idempotency-key");
+        let local_id = local_id.or(idempotency_key);
         Self { session, ciphertext, local_id }
     }
 }

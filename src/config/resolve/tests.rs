@@ -418,6 +418,23 @@ fn external_services() {
 }
 
 #[test]
+fn addresses_of_services() {
+    let services = config(&[LIGHT]).services;
+    assert_eq!((services.github_url.as_str(), services.call_timeout_ms), ("https://github.com", 10_000));
+    assert_eq!(services.elevenlabs_url, "https://api.elevenlabs.io");
+    let given = [("HAPPIER_GITHUB_API_URL", " http://127.0.0.1:1/v3/ "), ("HAPPIER_CALL_TIMEOUT_MS", "50")];
+    let services = config(&[LIGHT, &given]).services;
+    assert_eq!((services.github_api_url.as_str(), services.call_timeout_ms), ("http://127.0.0.1:1/v3", 50));
+    for wrong in
+        ["github.com", "ftp://github.com", "https://", "https:///", "https://user@host", "https://h/?q", "https://a b"]
+    {
+        let error = refusal(&[LIGHT, &[("HAPPIER_GITHUB_URL", wrong)]]);
+        let expected = format!("HAPPIER_GITHUB_URL is {wrong:?}; expected an address such as https://github.com");
+        assert_eq!(error, expected);
+    }
+}
+
+#[test]
 fn no_secret_is_printed() {
     let parts: &[&[(&str, &str)]] = &[&[
         ("DATABASE_URL", "postgresql://u:hunter2@db/app?sslpassword=hunter2"),

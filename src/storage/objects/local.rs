@@ -1,46 +1,47 @@
-//! Public files of the light flavor: a directory, read and written by a thread of its own.
+//! Public files of the light flavor: a directory.
 //!
-//! Owns: the directory, the rule which paths lie in it. Never: a core's thread inside a file system call.
-//! Limits: [`FILE_BYTES_MAX`] per file, [`WAITING_MAX`] requests in the queue. Implements `spec/http.md` §11.3.
+//! Owns: the directory, the rule which paths lie in it. Its functions block: they run on threads of a pool.
+//! Limits: [`FILE_BYTES_MAX`] per file. Implements `spec/http.md` §11.3 and `spec/configuration.md` §3.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-
-use crate::runtime::post::CorePost;
-use crate::storage::reply::{Sender, reply};
 
 /// Larger files are not served. Avatars are far smaller.
 pub const FILE_BYTES_MAX: u64 = 64 << 20;
 
-/// Requests that may wait for the thread; beyond them a request fails at once.
-pub const WAITING_MAX: usize = 1_024;
-
-struct Request {
-    path: PathBuf,
-    answer: Sender<Option<Vec<u8>>>,
-}
-
-/// The directory and its thread, shared by all cores.
+/// A directory with everything below it.
 pub struct Directory {
     root: PathBuf,
-    requests: SyncSender<Request>,
 }
 
 impl Directory {
-    /// Creates the directory where it is missing, and starts the thread.
-    #[allow(clippy::disallowed_methods, reason = "the one thread that touches public files")]
-    pub fn open(root: &Path) -> io::Result<Arc<Self>> {
-        std::fs::create_dir_all(root)?;
-        let (requests, queue) = sync_channel::<Request>(WAITING_MAX);
-        std::thread::Builder::new().name("files".into()).spawn(move || {
-            for Request { path, answer } in queue {
-                answer.send(read(&path).ok());
-            }
-        })?;
-        Ok(Arc::new(Self { root: root.to_path_buf(), requests }))
+    /// Creates the directory where it is missing.
+    pub fn open(root: &Path) -> io::Result<Self> {
+        fs::create_dir_all(root)?;
+        Ok(Self { root: root.to_path_buf() })
+    }
+
+    /// The bytes of a file; `None` for a path that is not in the directory and for everything that is no file.
+    pub fn read(&self, path: &str) -> Option<Vec<u8>> {
+        read(&self.root.join(normalise(path)?)).ok()
+    }
+
+    /// Writes a new file, with its parents. It appears whole: who reads it meanwhile finds nothing.
+    pub fn write(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
+        let path = normalise(path).ok_or(io::ErrorKind::InvalidInput)?;
+        let path = self.root.join(path);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        let mut draft = path.clone().into_os_string();
+        draft.push(".tmp");
+        let mut file = OpenOptions::new().write(true).create_new(true).open(&draft)?;
+        let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&draft, &path));
+        if written.is_err() {
+            let _ = fs::remove_file(&draft);
+        }
+        written
     }
 }
 
@@ -52,30 +53,6 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let read = file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     if read as u64 > FILE_BYTES_MAX { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
-}
-
-/// The directory as one core sees it.
-#[derive(Clone)]
-pub struct Files {
-    directory: Arc<Directory>,
-    post: Arc<dyn CorePost>,
-}
-
-impl Files {
-    /// `post` must stand for the core that uses the handle.
-    pub fn new(directory: Arc<Directory>, post: Arc<dyn CorePost>) -> Self {
-        Self { directory, post }
-    }
-
-    /// The bytes of a file; `None` for a path that is not in the directory and for everything that is no file.
-    pub async fn read(&self, path: &str) -> Option<Vec<u8>> {
-        let path = self.directory.root.join(normalise(path)?);
-        let (answer, bytes) = reply(&self.post);
-        match self.directory.requests.try_send(Request { path, answer }) {
-            Ok(()) => bytes.await.ok()?,
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => None,
-        }
-    }
 }
 
 /// The path below the directory; `None` if it leaves it or could mean something to another system.
@@ -111,5 +88,22 @@ mod tests {
         ] {
             assert_eq!(normalise(path).as_deref(), expected, "{path:?}");
         }
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_nothing_else() {
+        let root = std::env::temp_dir().join(format!("happier-files-{}", crate::model::ids::file_name_id()));
+        let directory = Directory::open(&root.join("with/parents")).unwrap();
+        directory.write("public/users/a/b.png", b"bytes").unwrap();
+        assert_eq!(directory.read("public//users/a/b.png").as_deref(), Some(&b"bytes"[..]));
+        for path in ["public/users/a", "public/users/a/c.png", "../with/parents/public/users/a/b.png", ""] {
+            assert_eq!(directory.read(path), None, "{path}");
+        }
+        for path in ["../b.png", "", "/b.png", "public/users/a/b.png/c"] {
+            assert!(directory.write(path, b"").is_err(), "{path}");
+        }
+        let left: Vec<_> = fs::read_dir(root.join("with/parents/public/users/a")).unwrap().collect();
+        assert_eq!(left.len(), 1, "no draft is left behind");
+        fs::remove_dir_all(root).unwrap();
     }
 }

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::settings::Host;
 use crate::runtime::post::CorePost;
-use crate::storage::reply::reply;
+use crate::runtime::reply::reply;
 
 /// Seconds of silence after which the kernel asks whether the server is still there, and between its questions.
 const KEEPALIVE_SECONDS: u32 = 30;

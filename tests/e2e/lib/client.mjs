@@ -22,6 +22,11 @@ export class Account {
     return account;
   }
 
+  /** The same account, whose requests and devices go to another replica. */
+  at(server) {
+    return Object.assign(new Account(), this, { server });
+  }
+
   /** Any answer: `{ status, body, text }`. Fails only when there is none. */
   async request(method, path, body, headers = {}) {
     const answer = await fetch(`${this.server.url}${path}`, {

@@ -1,5 +1,6 @@
 // Several processes of ours on one database and one Redis, and the reference replicas beside them.
 import { NodeReplica } from './peer.mjs';
+import { Postgres } from './postgres.mjs';
 import { Redis } from './redis.mjs';
 import { Server, database } from './server.mjs';
 import { audit, entries } from './stream.mjs';
@@ -9,8 +10,8 @@ const LEAN = { HAPPIER_CORES: '2', HAPPIER_DB_CONNECTIONS_PER_CORE: '2' };
 
 export class Cluster {
   /**
-   * Starts one process for each of `roles`, in this order. Options: `settings` for all of them, `redis` (of its own by
-   * default), `node` (how many reference replicas, started first).
+   * Starts one process for each of `roles`, all at once on an empty database. Options: `settings` for all of them, `redis`
+   * (its options), `node` (how many reference replicas, started first).
    */
   static async start(roles = ['worker', 'api', 'api', 'api'], { settings = {}, redis = {}, node = 0 } = {}) {
     const cluster = new Cluster();
@@ -19,16 +20,20 @@ export class Cluster {
     cluster.settings = { ...LEAN, HAPPY_SOCKET_REDIS_ADAPTER: '1', REDIS_URL: cluster.redis.url, ...settings };
     cluster.nodes = [];
     for (let n = 0; n < node; n++) cluster.nodes.push(await NodeReplica.start(cluster.redis));
-    cluster.servers = [];
-    for (const role of roles) await cluster.add(role);
+    cluster.servers = await Promise.all(roles.map((role) => cluster.launch(role)));
     return cluster;
   }
 
   /** One more process. */
   async add(role, settings = {}) {
+    const server = await this.launch(role, settings);
+    this.servers.push(server);
+    return server;
+  }
+
+  async launch(role, settings) {
     const server = await Server.start({ storage: this.storage, metrics: true, settings: { ...this.settings, SERVER_ROLE: role, ...settings } });
     server.role = role;
-    this.servers.push(server);
     return server;
   }
 
@@ -39,6 +44,11 @@ export class Cluster {
 
   get worker() {
     return this.servers.find(({ role }) => role === 'worker');
+  }
+
+  /** Runs a statement in the database and gives its rows, as texts. */
+  rows(statement) {
+    return Postgres.shared().rows(this.storage.DATABASE_URL, statement);
   }
 
   /** What is wrong with what our processes have said to others until now. */

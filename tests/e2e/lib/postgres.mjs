@@ -26,6 +26,18 @@ export class Postgres {
     return postgres;
   }
 
+  /** The one that `share` gave to this process or to the one that started it. */
+  static shared() {
+    if (!process.env.E2E_POSTGRES) throw new Error('the full flavor needs the Postgres that run.mjs starts');
+    return Object.assign(new Postgres(), JSON.parse(process.env.E2E_POSTGRES));
+  }
+
+  /** Lets all suites use it. */
+  share() {
+    const { binaries, user, dir, port } = this;
+    process.env.E2E_POSTGRES = JSON.stringify({ binaries, user, dir, port });
+  }
+
   get data() {
     return join(this.dir, 'data');
   }
@@ -57,6 +69,12 @@ export class Postgres {
     const address = ['-h', '127.0.0.1', '-p', String(this.port), '-U', 'postgres'];
     await runToEnd(this.binary('createdb'), [...address, name], this.spawnOptions());
     return `postgresql://postgres@127.0.0.1:${this.port}/${name}`;
+  }
+
+  /** Runs a statement and gives its rows, as texts. */
+  async rows(url, statement) {
+    const output = await runToEnd(this.binary('psql'), ['-X', '-q', '-A', '-t', '-F', '\t', '-v', 'ON_ERROR_STOP=1', '-c', statement, url], this.spawnOptions());
+    return output.split('\n').filter(Boolean).map((line) => line.split('\t'));
   }
 
   async remove() {

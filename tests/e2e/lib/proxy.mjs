@@ -3,8 +3,9 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { makeCertificate } from './certificate.mjs';
 import { freePort } from './postgres.mjs';
-import { Child, runToEnd } from './process.mjs';
+import { Child } from './process.mjs';
 import { temporaryDirectory } from './server.mjs';
 import { until } from './wait.mjs';
 
@@ -36,7 +37,8 @@ export class Proxy {
     proxy.dir = temporaryDirectory(name);
     proxy.port = await freePort();
     proxy.url = `https://127.0.0.1:${proxy.port}`;
-    await proxy.makeCertificate();
+    proxy.files = await makeCertificate(proxy.dir);
+    proxy.authority = readFileSync(proxy.files.authority, 'utf8');
     proxy.child = START[name](proxy, replicas);
     await until(() => proxy.child.ended !== null || proxy.accepts(), 'accepting connections', READY_TIMEOUT_MS);
     if (proxy.child.ended) throw new Error(`${name} did not start:\n${proxy.child.output}`);
@@ -45,15 +47,6 @@ export class Proxy {
 
   path(name) {
     return join(this.dir, name);
-  }
-
-  async makeCertificate() {
-    const files = ['-keyout', this.path('key'), '-out', this.path('certificate')];
-    const subject = ['-subj', '/CN=happier.example', '-addext', 'subjectAltName=IP:127.0.0.1'];
-    const args = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2'];
-    await runToEnd('openssl', [...args, ...subject, ...files], { cwd: this.dir });
-    this.certificate = readFileSync(this.path('certificate'), 'utf8');
-    writeFileSync(this.path('both'), this.certificate + readFileSync(this.path('key'), 'utf8'));
   }
 
   accepts() {
@@ -74,8 +67,8 @@ export class Proxy {
 function nginx(proxy, file, replacements) {
   const site = substitute(documented(file), {
     'listen 443 ssl': `listen 127.0.0.1:${proxy.port} ssl`,
-    '/etc/ssl/happier.example.pem': proxy.path('certificate'),
-    '/etc/ssl/happier.example.key': proxy.path('key'),
+    '/etc/ssl/happier.example.pem': proxy.files.certificate,
+    '/etc/ssl/happier.example.key': proxy.files.key,
     ...replacements,
   });
   writeFileSync(proxy.path('site.conf'), site);
@@ -91,7 +84,7 @@ function nginx(proxy, file, replacements) {
 function haproxy(proxy, replicas) {
   const text = substitute(documented('/etc/haproxy/haproxy.cfg'), {
     'bind :443 ssl': `bind 127.0.0.1:${proxy.port} ssl`,
-    '/etc/ssl/happier.example.both.pem': proxy.path('both'),
+    '/etc/ssl/happier.example.both.pem': proxy.files.both,
     ...addresses(replicas),
   });
   writeFileSync(proxy.path('haproxy.cfg'), text);

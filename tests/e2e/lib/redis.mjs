@@ -1,5 +1,7 @@
 // A private Redis server in a temporary directory, and the one client with which the tests look into it.
+import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { makeCertificate } from './certificate.mjs';
 import { freePort } from './postgres.mjs';
 import { Child } from './process.mjs';
 import { temporaryDirectory } from './server.mjs';
@@ -9,17 +11,23 @@ const STOP_TIMEOUT_MS = 10_000;
 const { Redis: Client } = createRequire(new URL('../peer/package.json', import.meta.url))('ioredis');
 
 export class Redis {
-  /** What is in it survives an orderly stop if `persistent`, as with the settings of the Debian package. */
-  static async start({ persistent = true, password = null } = {}) {
+  /** What is in it survives an orderly stop, as with the settings of the Debian package. `tls`: over TLS alone. */
+  static async start({ password = null, tls = false } = {}) {
     const redis = new Redis();
     redis.dir = temporaryDirectory('redis');
     redis.port = await freePort();
-    redis.url = `redis://${password ? `:${password}@` : ''}127.0.0.1:${redis.port}`;
-    redis.settings = ['--port', `${redis.port}`, '--bind', '127.0.0.1', '--dir', redis.dir, '--appendonly', 'no',
-      '--save', persistent ? '3600 1' : '', ...(password ? ['--requirepass', password] : [])];
+    redis.files = tls ? await makeCertificate(redis.dir) : null;
+    redis.url = `${tls ? 'rediss' : 'redis'}://${password ? `:${password}@` : ''}127.0.0.1:${redis.port}`;
+    const listen = tls
+      ? ['--port', '0', '--tls-port', `${redis.port}`, '--tls-auth-clients', 'no', '--tls-ca-cert-file', redis.files.authority,
+        '--tls-cert-file', redis.files.certificate, '--tls-key-file', redis.files.key]
+      : ['--port', `${redis.port}`];
+    const secret = password ? ['--requirepass', password] : [];
+    redis.settings = [...listen, '--bind', '127.0.0.1', '--dir', redis.dir, '--appendonly', 'no', '--save', '3600 1', ...secret];
     redis.added = new Set(); // ids of the entries that a test put into the stream
     await redis.resume();
-    redis.client = new Client(redis.url, { retryStrategy: () => 50, maxRetriesPerRequest: null });
+    const trust = tls ? { tls: { ca: readFileSync(redis.files.authority) } } : {};
+    redis.client = new Client(redis.url, { retryStrategy: () => 50, maxRetriesPerRequest: null, ...trust });
     redis.client.on('error', () => {}); // it is away when a test wants it so
     return redis;
   }

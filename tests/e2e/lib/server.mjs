@@ -100,12 +100,6 @@ let databases = 0;
 /** The settings that name an empty database of its own. */
 export async function database(postgres) {
   const name = `e2e_${process.pid}_${databases++}`;
-  const url = await (postgres ?? sharedPostgres()).database(name);
+  const url = await (postgres ?? Postgres.shared()).database(name);
   return { DATABASE_URL: url, HANDY_MASTER_SECRET: 'the master secret of the end-to-end tests' };
-}
-
-/** The Postgres that the driver started for all suites. */
-function sharedPostgres() {
-  if (!process.env.E2E_POSTGRES) throw new Error('the full flavor needs the Postgres that run.mjs starts');
-  return Object.assign(new Postgres(), JSON.parse(process.env.E2E_POSTGRES));
 }

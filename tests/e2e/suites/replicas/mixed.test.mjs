@@ -3,7 +3,6 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, afterEach, before, describe, test } from 'node:test';
-import { wrappedKey } from '../../../parity/lib/keys.mjs';
 import { Account, closeDevices } from '../../lib/client.mjs';
 import { Cluster } from '../../lib/cluster.mjs';
 import { TYPES, add, emit, entries, fence } from '../../lib/stream.mjs';
@@ -36,11 +35,11 @@ function listen(device) {
 
 const readied = (...devices) => Promise.all(devices.map((device) => device.ready()));
 const bodies = (device) => device.updates.map(({ body }) => body);
-const registration = (account, method) => cluster.redis.client.hgetall(`rpc:${account.id}:${method}`);
+const registration = (account, method) => cluster.redis.client.hgetall(`rpc:${account.known}:${method}`);
 
 async function login() {
   const account = await Account.login(ours);
-  account.id = (await account.ask('GET', '/v1/account/profile')).id;
+  await account.id();
   return account;
 }
 
@@ -84,10 +83,8 @@ describe('what ours publishes', () => {
 
   test('every participant of a session gets a container with a cursor of its own', async () => {
     const [owner, guest] = [await login(), await login()];
-    await owner.ask('POST', '/v1/friends/add', { uid: guest.id });
-    await guest.ask('POST', '/v1/friends/add', { uid: owner.id });
     const session = await owner.session();
-    await owner.ask('POST', `/v1/sessions/${session}/shares`, { userId: guest.id, accessLevel: 'edit', encryptedDataKey: wrappedKey(1) });
+    await owner.share(session, guest, 'edit');
     const [mine, theirs] = await readied(owner.device({ session, server: node }), guest.device({ session, server: node }));
     const writer = await guest.device({ session }).ready();
     assert.equal((await writer.send(session, 'from the guest')).ok, true);
@@ -102,8 +99,7 @@ describe('what ours publishes', () => {
   test('signs of life reach the user-scoped clients of the Node replica', async () => {
     const account = await login();
     const session = await account.session();
-    const machine = randomUUID();
-    await account.ask('POST', '/v1/machines', { id: machine, metadata: 'metadata' });
+    const machine = await account.machine();
     const [app, agent] = await readied(account.device({ server: node }), account.device({ session, server: node }));
     const daemon = await account.device({ machine }).ready();
     await until(() => app.ephemerals.length === 1, 'told of the machine');
@@ -134,7 +130,7 @@ describe('what the Node replica publishes', () => {
     };
     await readied(...Object.values(devices));
     const heard = Object.fromEntries(Object.entries(devices).map(([name, device]) => [name, listen(device)]));
-    const [a, b] = [account.id, other.id];
+    const [a, b] = [account.known, other.known];
     const cases = [
       { rooms: [`user:${a}`], to: 'app web agent daemon' },
       { rooms: [`user-scoped:${a}`], to: 'app web' },
@@ -177,7 +173,7 @@ describe('what the Node replica publishes', () => {
       ['bytes', Buffer.from([0, 255, 1])],
       ['bytes and more', { blob: Buffer.alloc(70_000, 7), text: 'Grüße', list: [1, -200, 70_000, 5e9, -5e9, 1.25, null, false] }, Buffer.alloc(0)],
     ];
-    for (const [event, ...args] of [...plain, ...binary]) await node.emit({ rooms: [`user:${account.id}`], event, args });
+    for (const [event, ...args] of [...plain, ...binary]) await node.emit({ rooms: [`user:${account.known}`], event, args });
     await fence(cluster.redis, devices);
     for (const events of heard) assert.deepEqual(events.slice(0, -1), [...plain, ...binary]);
   });
@@ -186,7 +182,7 @@ describe('what the Node replica publishes', () => {
     const account = await login();
     const ways = [['websocket'], ['polling'], ['polling', 'websocket']];
     const devices = await readied(...ways.map((transports) => account.device({ transports })));
-    for (let n = 0; n < 400; n++) void node.emit({ rooms: [`user-scoped:${account.id}`], event: 'ephemeral', args: [{ n }] });
+    for (let n = 0; n < 400; n++) void node.emit({ rooms: [`user-scoped:${account.known}`], event: 'ephemeral', args: [{ n }] });
     for (const device of devices) await until(() => device.ephemerals.length >= 400, 'told of all');
     await fence(cluster.redis, devices);
     const expected = Array.from({ length: 400 }, (_, n) => n);
@@ -237,7 +233,7 @@ describe('calls', () => {
       await until(async () => Object.keys(await registration(account, 'gone')).length === 0, 'unregistered');
       assert.deepEqual(await caller.call('gone'), UNAVAILABLE);
       // As a replica leaves it that was killed: everybody reports that the socket is not there, then the entry goes.
-      await cluster.redis.client.hset(`rpc:${account.id}:dead`, { instanceId: 'x', socketId: 'AAAAAAAAAAAAAAAAAAAA', updatedAt: '1' });
+      await cluster.redis.client.hset(`rpc:${account.known}:dead`, { instanceId: 'x', socketId: 'AAAAAAAAAAAAAAAAAAAA', updatedAt: '1' });
       const [answer, ms] = await elapsed(() => caller.call('dead'));
       assert.deepEqual(answer, UNAVAILABLE);
       assert.ok(ms < PROMPT_MS, `took ${ms} ms`);
@@ -273,7 +269,7 @@ describe('calls', () => {
     assert.equal(socketId, holder.id);
     assert.ok(instanceId.length > 0);
     assert.ok(Number(updatedAt) >= began - 1_000 && Number(updatedAt) <= Date.now() + 1_000, updatedAt);
-    const seconds = await cluster.redis.client.ttl(`rpc:${account.id}:s:1:permission`);
+    const seconds = await cluster.redis.client.ttl(`rpc:${account.known}:s:1:permission`);
     assert.ok(seconds > REGISTRATION_S - 10 && seconds <= REGISTRATION_S, `expires in ${seconds} s`);
   });
 
@@ -288,7 +284,7 @@ describe('calls', () => {
     const account = await login();
     const devices = await readied(account.device(), account.device({ transports: ['polling'] }), account.device({ session: 's' }), account.device({ server: node }));
     for (const [n, device] of devices.entries()) device.socket.on('question', (ack) => ack(n));
-    const { answers, error } = await node.ask('emitWithAck', { rooms: [`user:${account.id}`], event: 'question', timeoutMs: PROMPT_MS });
+    const { answers, error } = await node.ask('emitWithAck', { rooms: [`user:${account.known}`], event: 'question', timeoutMs: PROMPT_MS });
     assert.equal(error, undefined);
     assert.deepEqual(answers.sort(), [0, 1, 2, 3]);
     assert.deepEqual(await node.ask('emitWithAck', { rooms: ['nobody'], event: 'question', timeoutMs: PROMPT_MS }), { answers: [] });
@@ -307,7 +303,7 @@ describe('what is not for us', () => {
     assert.ok(sockets.includes(theirs.id));
     assert.ok(ms < PROMPT_MS, `took ${ms} ms`);
     await node.ask('serverSideEmit', { event: 'hello', args: [1] });
-    await node.ask('socketsJoin', { rooms: [`user:${account.id}`], join: ['elsewhere'] });
+    await node.ask('socketsJoin', { rooms: [`user:${account.known}`], join: ['elsewhere'] });
     await node.ask('disconnectSockets', { rooms: [mine.id], close: true });
     await fence(cluster.redis, [mine, theirs]);
     assert.deepEqual(mine.disconnects, []);
@@ -317,7 +313,7 @@ describe('what is not for us', () => {
   test('entries of others and of other times disturb nobody', async () => {
     const account = await login();
     const devices = await readied(account.device(), account.device({ server: node }));
-    const broadcast = (event) => JSON.stringify({ packet: { type: 2, data: [event, 1] }, opts: { rooms: [`user:${account.id}`], except: [], flags: {} } });
+    const broadcast = (event) => JSON.stringify({ packet: { type: 2, data: [event, 1] }, opts: { rooms: [`user:${account.known}`], except: [], flags: {} } });
     const heard = devices.map(listen);
     const strange = [
       { nsp: '/other', uid: 'emitter', type: '3', data: broadcast('other namespace') },
@@ -333,7 +329,7 @@ describe('what is not for us', () => {
       { nsp: '/', type: '12', uid: 'emitter', data: '{"requestId":"0123456789abcdef","packet":1}' },
     ];
     for (const fields of strange) await add(cluster.redis, fields);
-    await emit(cluster.redis, { rooms: [`user:${account.id}`] }, 'good', 1);
+    await emit(cluster.redis, { rooms: [`user:${account.known}`] }, 'good', 1);
     await fence(cluster.redis, devices);
     for (const events of heard) assert.deepEqual(events.filter(([event]) => event !== 'ephemeral'), [['good', 1]]);
     assert.equal(await node.ask('serverCount'), 3, 'none of them is a server');

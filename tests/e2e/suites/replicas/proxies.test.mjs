@@ -25,7 +25,7 @@ afterEach(() => {
 /** A request through a proxy from one of the addresses of this machine. */
 function ask(proxy, method, path, { body = null, headers = {}, from = '127.0.0.2' } = {}) {
   return new Promise((resolve, reject) => {
-    const options = { method, headers, ca: proxy.certificate, localAddress: from, agent: false };
+    const options = { method, headers, ca: proxy.authority, localAddress: from, agent: false };
     const sent = request(`${proxy.url}${path}`, options, async (answer) => {
       const chunks = await answer.toArray();
       resolve({ status: answer.statusCode, headers: answer.headers, text: Buffer.concat(chunks).toString() });
@@ -37,8 +37,8 @@ function ask(proxy, method, path, { body = null, headers = {}, from = '127.0.0.2
 
 /** Options of a device that goes through a proxy, as the n-th client. */
 function through(proxy, n = 0) {
-  const agent = new Agent({ ca: proxy.certificate, localAddress: `127.0.0.${2 + n}`, keepAlive: true });
-  return { server: proxy, client: { agent, ca: proxy.certificate } };
+  const agent = new Agent({ ca: proxy.authority, localAddress: `127.0.0.${2 + n}`, keepAlive: true });
+  return { server: proxy, client: { agent, ca: proxy.authority } };
 }
 
 const readied = (devices) => Promise.all(devices.map((device) => device.ready()));

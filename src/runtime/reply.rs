@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use crate::runtime::post::CorePost;
+use super::post::CorePost;
 
 enum Slot {
     Waiting(Option<Waker>),
@@ -31,24 +31,24 @@ thread_local! {
 }
 
 /// The half that travels.
-pub(in crate::storage) struct Sender<T> {
+pub struct Sender<T> {
     key: u64,
     post: Option<Arc<dyn CorePost>>,
     value: PhantomData<fn(T)>,
 }
 
 /// The half that waits. It stays on its thread.
-pub(in crate::storage) struct Reply<T> {
+pub struct Reply<T> {
     key: u64,
     value: PhantomData<*mut T>,
 }
 
 /// The other thread went away without answering.
 #[derive(Debug)]
-pub(in crate::storage) struct Lost;
+pub struct Lost;
 
 /// Reserves a slot on this thread, which must be the one `post` stands for.
-pub(in crate::storage) fn reply<T: Send + 'static>(post: &Arc<dyn CorePost>) -> (Sender<T>, Reply<T>) {
+pub fn reply<T: Send + 'static>(post: &Arc<dyn CorePost>) -> (Sender<T>, Reply<T>) {
     let key = SLOTS.with_borrow_mut(|table| {
         table.next += 1;
         table.slots.insert(table.next, Slot::Waiting(None));
@@ -58,7 +58,7 @@ pub(in crate::storage) fn reply<T: Send + 'static>(post: &Arc<dyn CorePost>) -> 
 }
 
 impl<T: Send + 'static> Sender<T> {
-    pub(in crate::storage) fn send(mut self, value: T) {
+    pub fn send(mut self, value: T) {
         if let Some(post) = self.post.take() {
             let key = self.key;
             post.post(Box::new(move || fill(key, Some(Box::new(value)))));

@@ -1,0 +1,123 @@
+// A replica goes in the middle of calls and messages: killed, ended, or so slow that the stream is trimmed before it has
+// read it. Callers are told in time, and nobody misses an update in silence.
+import assert from 'node:assert/strict';
+import { after, afterEach, before, test } from 'node:test';
+import { Account, closeDevices } from '../../lib/client.mjs';
+import { Cluster } from '../../lib/cluster.mjs';
+import { metric } from '../../lib/metrics.mjs';
+import { STREAM } from '../../lib/stream.mjs';
+import { Follower, Traffic, settled } from '../../lib/traffic.mjs';
+import { until } from '../../lib/wait.mjs';
+
+const CALLS = 50;
+const AT_ONCE_MS = 3_000;
+const GIVEN_UP_MS = 13_000; // 10 s of silence, checked once per second, and a slow machine
+const UNAVAILABLE = 'RPC_METHOD_NOT_AVAILABLE';
+
+let cluster;
+before(async () => {
+  cluster = await Cluster.start(['worker', 'api', 'api', 'api']);
+});
+after(() => cluster.remove());
+afterEach(closeDevices);
+
+/** Traffic through the first replica, followers on all, and calls of two replicas that hang at a method of the second. */
+async function scene() {
+  const [first, second, third] = cluster.replicas;
+  const account = await Account.login(first);
+  const session = await account.session();
+  const followers = await Promise.all(cluster.replicas.map((server, n) => Follower.start(account, session, { server, transports: n === 2 ? ['polling'] : ['websocket'] })));
+  const holder = await account.device({ server: second }).ready();
+  let asked = 0;
+  await holder.register('hang', () => new Promise(() => void (asked += 1)));
+  await holder.register('echo', (params) => ({ params }));
+  const callers = await Promise.all([first, third].map((server) => account.device({ server }).ready()));
+  for (const caller of callers) assert.deepEqual(await caller.call('echo', 1), { ok: true, result: { params: 1 } });
+  const traffic = new Traffic(await account.device({ session }).ready(), session);
+  await traffic.more(10);
+  const began = performance.now();
+  const calls = Array.from({ length: CALLS }, async (_, n) => ({ ...(await callers[n % 2].call('hang', n)), ms: performance.now() - began }));
+  await until(() => asked === CALLS, 'all calls under way');
+  return { account, followers, callers, traffic, calls: Promise.all(calls), second, third };
+}
+
+/** The method has a new home, and everybody finds it; the replica is back. */
+async function recovers({ account, followers, callers, traffic, second, third }) {
+  for (const caller of callers) {
+    const began = performance.now();
+    const answer = await caller.call('echo', 2);
+    assert.equal(answer.errorCode, UNAVAILABLE, JSON.stringify(answer));
+    assert.ok(performance.now() - began < AT_ONCE_MS);
+  }
+  const holder = await account.device({ server: third }).ready();
+  await holder.register('echo', (params) => ({ again: params }));
+  for (const caller of callers) assert.deepEqual(await caller.call('echo', 3), { ok: true, result: { again: 3 } });
+  await second.resume();
+  await until(() => followers[1].device.socket.connected, 'connected again', 15_000);
+  await traffic.more(10);
+  await settled(followers, await traffic.stop());
+  assert.deepEqual(followers.map(({ wasDisconnected }) => wasDisconnected), [false, true, false]);
+  assert.deepEqual(await cluster.faults(), []);
+}
+
+test('killed in the middle of calls: callers are told within the limit of the heartbeats', async () => {
+  const s = await scene();
+  const killed = performance.now();
+  await s.second.kill();
+  const calls = await s.calls;
+  const ms = performance.now() - killed;
+  for (const answer of calls) assert.equal(answer.ok, false);
+  assert.ok(ms < GIVEN_UP_MS, `the last caller was told after ${ms} ms`);
+  await recovers(s);
+});
+
+test('ended in the middle of calls: callers are told at once', async () => {
+  const s = await scene();
+  const ended = performance.now();
+  const [{ code }, calls] = await Promise.all([s.second.terminate(), s.calls]);
+  const ms = performance.now() - ended;
+  assert.equal(code, 0);
+  for (const answer of calls) assert.equal(answer.ok, false);
+  assert.ok(ms < AT_ONCE_MS, `the last caller was told after ${ms} ms`);
+  await recovers(s);
+});
+
+test('the holder of a method leaves, its replica stays: callers of other replicas are told at once', async () => {
+  const [first, second] = cluster.replicas;
+  const account = await Account.login(first);
+  const [caller, holder] = [await account.device().ready(), await account.device({ server: second }).ready()];
+  let asked = 0;
+  await holder.register('hang', () => new Promise(() => void (asked += 1)));
+  const began = performance.now();
+  const call = caller.call('hang', 1);
+  await until(() => asked === 1, 'asked');
+  holder.close();
+  const answer = await call;
+  assert.equal(answer.ok, false);
+  assert.ok(performance.now() - began < AT_ONCE_MS, `after ${performance.now() - began} ms`);
+});
+
+test('the stream is trimmed past a slow replica: its clients come again and catch up', async () => {
+  const [first, slow, third] = cluster.replicas;
+  const account = await Account.login(first);
+  const session = await account.session();
+  const followers = await Promise.all([first, slow, slow, third].map((server, n) => Follower.start(account, session, { server, transports: n === 2 ? ['polling'] : ['websocket'] })));
+  const traffic = new Traffic(await account.device({ session }).ready(), session);
+  await traffic.more(10);
+  const gaps = () => Promise.all(cluster.replicas.map((server) => metric(server, 'happier_cluster_gaps_total')));
+  const before = await gaps();
+  await until(() => followers.every(({ live }) => live.length > 0), 'all of them told of something');
+  slow.child.signal('SIGSTOP');
+  await traffic.more(30);
+  await cluster.redis.client.xtrim(STREAM, 'MAXLEN', 0);
+  await traffic.more(10);
+  slow.child.signal('SIGCONT');
+  await until(() => followers[1].wasDisconnected && followers[2].wasDisconnected, 'told to come again');
+  await until(() => followers.every(({ device }) => device.socket.connected), 'connected again', 15_000);
+  await traffic.more(10);
+  await settled(followers, await traffic.stop());
+  assert.deepEqual(followers.map(({ wasDisconnected }) => wasDisconnected), [false, true, true, false]);
+  for (const { device } of [followers[1], followers[2]]) assert.match(device.disconnects[0], /^transport (close|error)$/, 'and not told to stay away');
+  const after = await gaps();
+  assert.deepEqual(after.map((count, n) => count - before[n]), [0, 1, 0], 'the gap is counted where it was');
+});
