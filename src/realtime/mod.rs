@@ -16,6 +16,7 @@ pub mod message;
 pub mod presence;
 pub mod rpc;
 pub mod sessions;
+pub mod sids;
 
 #[cfg(test)]
 mod simulation;

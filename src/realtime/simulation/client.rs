@@ -6,7 +6,8 @@ use std::rc::Rc;
 use futures_channel::oneshot;
 use protocol::engineio::sid::Sid;
 
-use super::super::hub::{Hub, Whereabouts};
+use super::super::hub::Hub;
+use super::super::sids::Whereabouts;
 use super::random::Random;
 use super::wire::{Arrived, Wire};
 use crate::model::ids::SocketId;

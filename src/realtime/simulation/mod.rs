@@ -35,7 +35,7 @@ use self::oracle::What;
 use self::wire::{Arrived, Wire};
 use self::world::World;
 use super::endpoint::Target;
-use super::hub::Whereabouts;
+use super::sids::Whereabouts;
 use crate::model::ids::{AccountId, MachineId, SessionId, SocketId};
 use crate::runtime::cores::CoreId;
 
