@@ -207,7 +207,7 @@ impl World {
         let hub = |core: usize| {
             let turn = Turn::with_clock(Rc::clone(&clock));
             let id = CoreId(u16::try_from(core).expect("a few"));
-            let hub = Hub::new(id, turn, settings.clone(), Arc::clone(&mailboxes), Arc::default(), None)
+            let hub = Hub::new(id, turn, settings.clone(), Arc::clone(&mailboxes), None, Arc::default())
                 .expect("descriptors");
             let hub_of = RefCell::new(Rc::downgrade(&hub));
             hub.set_application(Rc::new(Door { core, hub: hub_of, shared: Rc::clone(&shared) }));
