@@ -39,8 +39,14 @@ pub struct Recorder {
 
 impl Publish for Recorder {
     fn publish(&self, event: Event) {
-        if let Event::Update(Update { account, seq, .. }) | Event::Silent { account, seq } = &event {
-            self.cursors.borrow_mut().entry(account.clone()).or_default().insert(*seq);
+        let seq = match &event {
+            Event::Update(update) => Some(update.seq),
+            Event::Pair(pair) => Some(pair[0].seq),
+            Event::Silent { seq, .. } => Some(*seq),
+            Event::Withdrawn { .. } | Event::Ephemeral(_) => None,
+        };
+        if let Some(seq) = seq {
+            self.cursors.borrow_mut().entry(event.account().clone()).or_default().insert(seq);
         }
         if !matches!(event, Event::Silent { .. }) {
             self.events.borrow_mut().push(event);
@@ -230,11 +236,12 @@ impl Server {
     /// The updates published since the last call.
     pub(crate) fn updates(&self) -> Vec<Update> {
         let events = self.events();
-        let update = |event| match event {
-            Event::Update(update) => Some(update),
-            Event::Silent { .. } | Event::Withdrawn { .. } | Event::Ephemeral(_) => None,
+        let updates = |event| match event {
+            Event::Update(update) => vec![update],
+            Event::Pair(pair) => pair.to_vec(),
+            Event::Silent { .. } | Event::Withdrawn { .. } | Event::Ephemeral(_) => Vec::new(),
         };
-        events.into_iter().filter_map(update).collect()
+        events.into_iter().flat_map(updates).collect()
     }
 }
 
