@@ -18,8 +18,16 @@ export async function entries(redis) {
     const fields = [];
     for (let i = 0; i < list.length; i += 2) fields.push([list[i], list[i + 1]]);
     const { uid, nsp, type, data } = Object.fromEntries(fields);
-    return { id, ms: Number(id.split('-')[0]), fields, uid, nsp, type: Number(type), data: data?.startsWith('{') ? JSON.parse(data) : null, text: data };
+    return { id, ms: Number(id.split('-')[0]), fields, uid, nsp, type: Number(type), data: parsed(data), text: data };
   });
+}
+
+function parsed(data) {
+  try {
+    return data?.startsWith('{') ? JSON.parse(data) : null;
+  } catch {
+    return null;
+  }
 }
 
 /** Adds an entry as it is; the values are texts. It is the test's and no matter of an audit. */

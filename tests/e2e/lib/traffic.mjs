@@ -44,7 +44,7 @@ export class Follower {
   }
 }
 
-/** Writes one message after the other through one replica until it is stopped. */
+/** Writes one message after the other through one replica until it is stopped, or its device closed. */
 export class Traffic {
   constructor(writer, session) {
     Object.assign(this, { writer, session, stored: [], refused: [], slowestMs: 0, isOver: false });
@@ -52,7 +52,7 @@ export class Traffic {
   }
 
   async run() {
-    for (let n = 0; !this.isOver; n++) {
+    for (let n = 0; !this.isOver && !this.writer.isClosed; n++) {
       const text = `message ${n}`;
       const began = performance.now();
       const ack = await this.writer.send(this.session, text, text, ACK_LIMIT_MS).catch((error) => ({ ok: false, error: error.message }));
