@@ -102,6 +102,7 @@ export class Device {
    */
   constructor(account, options = {}) {
     const { transports = ['websocket'], session = null, machine = null, reconnection = false, token = account.token, server = account.server } = options;
+    this.account = account;
     this.updates = [];
     this.ephemerals = [];
     this.errors = [];

@@ -40,11 +40,15 @@ export function emit(redis, { rooms, except = [] }, ...event) {
   return add(redis, { uid: 'emitter', nsp: '/', type: '3', data: JSON.stringify({ packet: { type: 2, data: event }, opts: { rooms, except, flags: {} } }) });
 }
 
-/** What is in the stream now has reached these devices when this resolves, whichever replica they are connected to. */
+/**
+ * What is in the stream now has reached these devices when this resolves, whichever replica they are connected to. All
+ * devices of their accounts see an ephemeral of the type `fence`.
+ */
 export async function fence(redis, devices, timeoutMs = 10_000) {
   const mark = { type: 'fence', n: randomUUID() };
   const isMark = ({ n }) => n === mark.n;
-  await emit(redis, { rooms: devices.map(({ id }) => id) }, 'ephemeral', mark);
+  const rooms = await Promise.all([...new Set(devices.map(({ account }) => account))].map(async (account) => `user:${await account.id()}`));
+  await emit(redis, { rooms }, 'ephemeral', mark);
   await Promise.all(devices.map((device) => until(() => device.ephemerals.some(isMark), 'past the fence', timeoutMs)));
   for (const device of devices) device.ephemerals.splice(device.ephemerals.findIndex(isMark), 1);
 }
