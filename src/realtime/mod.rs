@@ -14,5 +14,6 @@ pub mod home;
 pub mod hub;
 pub mod message;
 pub mod presence;
+mod replicas;
 pub mod rpc;
 pub mod sessions;

@@ -6,6 +6,7 @@
 
 mod account;
 mod auth;
+mod every_route;
 mod messages;
 #[path = "../support/postgres.rs"]
 mod postgres;
@@ -71,6 +72,23 @@ async fn run_all(db: Db) {
         case(Rc::clone(&server)).await;
         server.updates();
     }
+}
+
+/// The whole table takes as long as everything else together, so it runs beside it.
+async fn run_table(db: Db) {
+    let server = Rc::new(Server::new(db, &Server::tokens()));
+    every_route::limited_routes(Rc::clone(&server)).await;
+    every_route::every_route(server).await;
+}
+
+#[test]
+fn every_route_on_sqlite() {
+    support::on_sqlite(run_table);
+}
+
+#[test]
+fn every_route_on_postgres() {
+    support::on_postgres(run_table);
 }
 
 #[test]
