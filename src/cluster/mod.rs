@@ -122,6 +122,8 @@ pub enum Command {
         request: RequestId,
         result: Option<String>,
     },
+    /// One of those that were counted has gone and will not acknowledge.
+    Withdrawn { request: RequestId },
     /// Signs of life for the worker to write.
     Seen(Vec<Report>),
     /// The rows of these entries of the presence queue are written.

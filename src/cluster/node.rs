@@ -190,6 +190,9 @@ impl Node {
                 let packet = result.and_then(Payload::json);
                 self.enqueue(&mut state, outbox::Kind::Reply, &Message::BroadcastAck { request, packet });
             }
+            // Whoever asked waits for this one. A reference server waits its 30 s in any case, with a second count or
+            // without; a replica of ours tells its caller.
+            Command::Withdrawn { request } => self.reply_count(&mut state, request, 0),
             Command::Seen(reports) => {
                 state.reports.extend(reports);
                 while state.reports.len() > REPORTS_MAX {
@@ -312,7 +315,11 @@ impl Node {
         self.count(Count::EntriesControl);
         match message {
             Message::BroadcastClientCount { request, count } => {
-                state.requests.counted(&request, from, count);
+                if count == 0 && state.requests.withdrawn(&request, from) {
+                    self.fail(state, &request, Failure::Gone);
+                } else {
+                    state.requests.counted(&request, from, count);
+                }
             }
             Message::BroadcastAck { request, packet } => {
                 if state.requests.acknowledged(&request)

@@ -58,8 +58,8 @@ pub(super) async fn run(node: Rc<Node>, link: Rc<Link>, mut position: Position) 
                 let now = node.now();
                 let stalled = now.saturating_sub(read_at) > STALL_MS;
                 read_at = now;
-                if stalled && !in_doubt && position.was_read {
-                    // Nobody knows whether the pause was before the read or in it.
+                if (stalled || entries.len() == COUNT) && !in_doubt && position.was_read {
+                    // Nobody knows whether the pause was before the read or in it, or how much came all at once.
                     is_gap = is_trimmed(&mut connection, &position).await;
                 }
                 if stalled || node.metrics().level(Level::RedisUp) == 0 {
@@ -74,6 +74,8 @@ pub(super) async fn run(node: Rc<Node>, link: Rc<Link>, mut position: Position) 
                     );
                     node.count(Count::Gaps);
                     node.resync();
+                    // Known to be gone, so not looked for again.
+                    position = Position { was_read: false, ..not_beyond_the_end(&mut connection, position).await };
                 }
                 in_doubt = stalled || entries.len() == COUNT;
                 for (id, fields) in entries {
@@ -131,6 +133,21 @@ async fn read(
     Ok((found, is_gap))
 }
 
+/// A Redis that has lost its memory, or another one in its place, may have a clock that is behind: what is appended there
+/// would be in front of this position for a while, and never read.
+async fn not_beyond_the_end(connection: &mut redis::aio::MultiplexedConnection, position: Position) -> Position {
+    match end(connection).await {
+        Ok(end) if order(&end.id) < order(&position.id) => end,
+        _ => position,
+    }
+}
+
+/// Ids of entries in their order.
+fn order(id: &str) -> (u64, u64) {
+    let (ms, number) = id.split_once('-').unwrap_or((id, "0"));
+    (ms.parse().unwrap_or(0), number.parse().unwrap_or(0))
+}
+
 /// Whether the entry at a position has left the stream. If that cannot be found out the next read fails, too, and asks.
 async fn is_trimmed(connection: &mut redis::aio::MultiplexedConnection, position: &Position) -> bool {
     let mut command = redis::cmd("XRANGE");
@@ -164,5 +181,16 @@ fn text(value: &Value) -> Option<&str> {
         Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
         Value::SimpleString(text) => Some(text),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_compared_as_numbers() {
+        assert!(order("0-0") < order("9-1") && order("9-1") < order("10-0") && order("10-2") < order("10-10"));
+        assert_eq!(order("1795410952682-3"), (1_795_410_952_682, 3));
     }
 }

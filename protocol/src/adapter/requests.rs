@@ -68,6 +68,16 @@ impl Requests {
         true
     }
 
+    /// A server has counted nobody, after it had counted somebody: the socket has gone. `true`: the request is over.
+    pub fn withdrawn(&mut self, id: &RequestId, uid: &Uid) -> bool {
+        let Some(request) = self.open.get_mut(id.as_str()) else { return false };
+        let is_over = request.holders.remove(uid) && request.holders.is_empty();
+        if is_over {
+            self.open.remove(id.as_str());
+        }
+        is_over
+    }
+
     /// A socket has acknowledged. `true` for the first time: the request is over, and this is its result.
     pub fn acknowledged(&mut self, id: &RequestId) -> bool {
         self.open.remove(id.as_str()).is_some()
@@ -217,6 +227,17 @@ mod tests {
         requests.counted(&id, &uid(1), 1);
         assert_eq!(requests.left(&uid(1)), [(id, Failure::Gone)]);
         assert!(requests.is_empty());
+    }
+
+    #[test]
+    fn a_socket_that_goes_ends_the_request_at_once() {
+        let membership = with_members([1, 2]);
+        let (mut requests, id) = begun(&membership);
+        assert!(!requests.withdrawn(&id, &uid(1)), "nobody was counted there");
+        requests.counted(&id, &uid(1), 1);
+        assert!(!requests.withdrawn(&id, &uid(2)));
+        assert!(requests.withdrawn(&id, &uid(1)));
+        assert!(requests.is_empty() && !requests.withdrawn(&id, &uid(1)));
     }
 
     #[test]

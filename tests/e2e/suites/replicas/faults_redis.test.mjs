@@ -21,7 +21,7 @@ before(async () => {
   cluster = await Cluster.start(['worker', 'api', 'api'], { node: 1 });
   [near, far] = cluster.replicas;
 });
-after(() => cluster.remove());
+after(() => cluster?.remove());
 afterEach(closeDevices);
 
 /** An account with followers on both replicas, a method on the far one, and traffic through the near one. */

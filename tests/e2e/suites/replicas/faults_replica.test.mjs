@@ -20,7 +20,7 @@ let cluster;
 before(async () => {
   cluster = await Cluster.start(['worker', 'api', 'api', 'api']);
 });
-after(() => cluster.remove());
+after(() => cluster?.remove());
 afterEach(closeDevices);
 
 /** Traffic through the first replica, followers on all, and calls of two replicas that hang at a method of the second. */

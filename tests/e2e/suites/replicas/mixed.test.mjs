@@ -23,7 +23,7 @@ before(async () => {
   [node] = cluster.nodes;
   await until(async () => (await node.ask('serverCount')) === 3, 'three servers in the eyes of the Node replica');
 });
-after(() => cluster.remove());
+after(() => cluster?.remove());
 afterEach(closeDevices);
 
 /** Every event of a device, in order, as `[name, argument…]`. */
