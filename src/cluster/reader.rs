@@ -77,7 +77,8 @@ pub(super) async fn run(node: Rc<Node>, link: Rc<Link>, mut position: Position) 
                     // Known to be gone, so not looked for again.
                     position = Position { was_read: false, ..not_beyond_the_end(&mut connection, position).await };
                 }
-                in_doubt = stalled || entries.len() == COUNT;
+                // What these entries were cut off from is made up for.
+                in_doubt = !is_gap && (stalled || entries.len() == COUNT);
                 for (id, fields) in entries {
                     let pairs = fields.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
                     match Entry::read(pairs) {
