@@ -24,9 +24,11 @@ cases=(
 for round in $(seq "$rounds"); do
     for case in "${cases[@]}"; do
         # shellcheck disable=SC2086
+        keep_report=
         measure "$floor_pid" echo --raw --url "http://$floor_address" --seconds "$seconds" ${case#*|}
         record "${case%%|*}" floor server_cpu_us_per_operation operation_latency_p99_us operation_per_second
         # shellcheck disable=SC2086
+        keep "echo"
         measure "$server_pid" echo --url "http://$server_address" --seconds "$seconds" ${case#*|}
         record "${case%%|*}" server server_cpu_us_per_operation operation_latency_p99_us operation_per_second
     done
@@ -41,6 +43,10 @@ done
         name=${case%%|*}
         floor=$(median "$name" floor server_cpu_us_per_operation)
         server=$(median "$name" server server_cpu_us_per_operation)
+        case $name in
+            "100 conn"*) figure echo_100_ratio_to_floor "$(ratio "$server" "$floor")" ;;
+            "1,000 conn"*) figure echo_1000_ratio_to_floor "$(ratio "$server" "$floor")" ;;
+        esac
         echo "| $name | $floor | $server | $(ratio "$server" "$floor")" \
             "| $(median "$name" floor operation_latency_p99_us) | $(median "$name" server operation_latency_p99_us)" \
             "| $(median "$name" floor operation_per_second) | $(median "$name" server operation_per_second) |"

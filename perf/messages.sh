@@ -2,9 +2,9 @@
 # Stored messages: the server of the full flavor against pgbench with the same statement and as many connections,
 # interleaved; and the ways of the statement against each other (function, data-modifying CTE, sixteen in a call).
 #
-# Usage: DATABASE_URL=postgresql://… perf/messages.sh [rounds] [seconds]
+# Usage: [DATABASE_URL=postgresql://…] perf/messages.sh [rounds] [seconds]
 #
-# The database must be disposable. The server runs HAPPIER_CORES cores (default 1) with CONNECTIONS connections in all
+# Without DATABASE_URL a throw-away Postgres is started; one that is named must be disposable. The server runs HAPPIER_CORES cores (default 1) with CONNECTIONS connections in all
 # (default 4); nothing is pinned, because Postgres, the server and the generator share the processors anyway. The result
 # goes to perf/results/messages-DATE-COMMIT.md and to the terminal.
 set -euo pipefail
@@ -13,11 +13,12 @@ cd "$(dirname "$0")/.."
 rounds=${1:-3}
 seconds=${2:-5}
 connections=${CONNECTIONS:-4}
-: "${DATABASE_URL:?names a disposable Postgres database}"
-server_core=0-$(($(nproc) - 1))
-generator_core=$server_core
+# What the reference server stores a second with 20 accounts, each with a sender (design measurements).
+reference_per_second=110
+unpin
 
 build
+start_postgres
 base_url=$DATABASE_URL
 DATABASE_URL="$base_url?connection_limit=$connections"
 HAPPIER_ENV="HAPPIER_DB_CONNECTIONS_PER_CORE=$connections ${HAPPIER_ENV:-}"
@@ -35,11 +36,15 @@ bench() { # NAME FILE MESSAGES_PER_CALL
 for round in $(seq "$rounds"); do
     bench function function 1
     for sockets in 16 64 256; do
+        keep messages
         measure "$server_pid" messages --url "http://$server_address" --seconds "$seconds" --connections "$sockets" --sessions "$sockets"
         record "$sockets sockets" server operation_per_second server_cpu_us_per_operation operation_latency_p50_us operation_latency_p99_us
     done
+    keep messages-hot
+    # Fails when one is refused, lost or repeated.
     measure "$server_pid" messages --url "http://$server_address" --seconds "$seconds" --hot
-    record "hot" server operation_per_second server_cpu_us_per_operation operation_latency_p50_us operation_latency_p99_us
+    record "hot" server operation_per_second server_cpu_us_per_operation operation_latency_p50_us operation_latency_p99_us \
+        messages_acknowledged messages_refused seq_missing
     bench cte cte 1
     bench batch batch 16
     echo "round $round of $rounds done" >&2
@@ -61,4 +66,12 @@ done
         echo "| $case | $rate | $(ratio "$rate" "$one") | $(median "$case" server server_cpu_us_per_operation)" \
             "| $(median "$case" server operation_latency_p50_us) | $(median "$case" server operation_latency_p99_us) |"
     done
+    echo
+    echo "20 sockets on one session: $(median hot server messages_acknowledged) messages acknowledged a round," \
+        "$(median hot server messages_refused) refused, $(median hot server seq_missing) lost."
+    rate=$(median "64 sockets" server operation_per_second)
+    figure messages_ratio_to_pgbench "$(ratio "$rate" "$one")"
+    figure messages_ratio_to_reference "$(ratio "$rate" "$reference_per_second")"
+    figure hot_session_messages_refused_or_lost \
+        $(($(median hot server messages_refused) + $(median hot server seq_missing)))
 } | publish messages

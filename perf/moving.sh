@@ -10,8 +10,7 @@ cd "$(dirname "$0")/.."
 . perf/lib.sh
 rounds=${1:-3}
 seconds=${2:-4}
-server_core=0-$(($(nproc) - 1))
-generator_core=$server_core
+unpin
 
 build
 moves=${HAPPIER_BIN:-target/release/happier-server}

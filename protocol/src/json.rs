@@ -300,23 +300,30 @@ impl<'a> Scanner<'a> {
 /// Length of the beginning that a string literal can hold unescaped. Eight bytes at a time: this is where a message
 /// spends most of its bytes.
 fn plain_len(bytes: &[u8]) -> usize {
-    let (words, _) = bytes.as_chunks::<8>();
-    let clean = words.iter().take_while(|word| !has_special(u64::from_le_bytes(**word))).count().saturating_mul(8);
-    let tail = bytes.get(clean..).unwrap_or_default();
+    let (words, tail) = bytes.as_chunks::<8>();
+    let mut plain = 0_usize;
+    for word in words {
+        let special = special_bytes(u64::from_le_bytes(*word));
+        if special != 0 {
+            // The lowest mark is the first special byte.
+            return plain.saturating_add((special.trailing_zeros() / 8) as usize);
+        }
+        plain = plain.saturating_add(8);
+    }
     let more = tail.iter().position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\').unwrap_or(tail.len());
-    clean.saturating_add(more)
+    plain.saturating_add(more)
 }
 
-/// Whether one of eight bytes is a control character, a quote or a backslash. Bytes of 0x80 and above never are; a
-/// borrow between bytes can report one too many, never one too few, and the caller looks again.
-fn has_special(word: u64) -> bool {
+/// Marks in the highest bit of each of eight bytes whether it is a control character, a quote or a backslash; bytes of
+/// 0x80 and above never are. A borrow from a marked byte can mark the one above it wrongly, so only the lowest mark counts.
+fn special_bytes(word: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
     let zero = |w: u64| w.wrapping_sub(ONES) & !w;
     let quote = zero(word ^ ONES.wrapping_mul(b'"' as u64));
     let backslash = zero(word ^ ONES.wrapping_mul(b'\\' as u64));
     let control = word.wrapping_sub(ONES.wrapping_mul(0x20)) & !word;
-    (quote | backslash | control) & HIGH != 0
+    (quote | backslash | control) & HIGH
 }
 
 /// The raw elements of a valid array; of anything else nothing.
@@ -448,9 +455,10 @@ pub struct LoneSurrogate;
 
 /// The value of a valid string literal, quotes included in `raw`.
 pub fn unescape(raw: &str) -> Result<Cow<'_, str>, LoneSurrogate> {
-    let raw = raw.trim_matches(WHITE_SPACE);
+    // Nearly every literal comes without white space around it and without anything to unescape.
+    let raw = if let [b'"', .., b'"'] = raw.as_bytes() { raw } else { raw.trim_matches(WHITE_SPACE) };
     let inner = raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')).unwrap_or(raw);
-    if !inner.contains('\\') {
+    if plain_len(inner.as_bytes()) == inner.len() {
         return Ok(Cow::Borrowed(inner));
     }
     let mut out = String::with_capacity(inner.len());
@@ -537,7 +545,7 @@ mod tests {
                     *slot = byte;
                 }
                 let special = byte < 0x20 || byte == b'"' || byte == b'\\';
-                assert_eq!(has_special(u64::from_le_bytes(word)), special, "{byte} at {at}");
+                assert_eq!(special_bytes(u64::from_le_bytes(word)) != 0, special, "{byte} at {at}");
                 assert_eq!(plain_len(&word), if special { at } else { 8 }, "{byte} at {at}");
             }
         }

@@ -17,3 +17,4 @@ pub mod presence;
 mod replicas;
 pub mod rpc;
 pub mod sessions;
+pub mod sids;

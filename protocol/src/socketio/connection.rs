@@ -242,15 +242,16 @@ fn bit(namespace: usize) -> u32 {
 }
 
 fn meaning<'a>(packet: &Packet<'a>) -> Incoming<'a> {
-    let argument = packet.arguments().next().map(Cow::Borrowed);
     match packet.kind {
-        Kind::Event | Kind::BinaryEvent => match packet.event_name() {
-            Some(Name::Text(name)) => Incoming::Event { name, argument, ack: packet.id },
+        Kind::Event | Kind::BinaryEvent => match packet.event() {
+            Some((Name::Text(name), argument)) => {
+                Incoming::Event { name, argument: argument.map(Cow::Borrowed), ack: packet.id }
+            }
             // An event without JSON, or with a number for a name, is accepted and ignored.
-            Some(Name::Other) | None => Incoming::Nothing,
+            Some((Name::Other, _)) | None => Incoming::Nothing,
         },
         _ => match packet.id {
-            Some(id) => Incoming::Ack { id, argument },
+            Some(id) => Incoming::Ack { id, argument: packet.arguments().next().map(Cow::Borrowed) },
             None => Incoming::Nothing,
         },
     }

@@ -140,13 +140,17 @@ impl<'a> Packet<'a> {
         if !self.is_event() {
             return None;
         }
-        let raw = json::elements(self.data?).next()?;
-        match json::kind(raw) {
-            // A name with half of a surrogate pair matches no handler either.
-            JsonKind::String => Some(json::unescape(raw).map_or(Name::Other, Name::Text)),
-            JsonKind::Number => Some(Name::Other),
-            _ => None,
+        Name::read(json::elements(self.data?).next()?)
+    }
+
+    /// Name and raw first argument of an event, found in one go.
+    pub(super) fn event(&self) -> Option<(Name<'a>, Option<&'a str>)> {
+        if !self.is_event() {
+            return None;
         }
+        let mut elements = json::elements(self.data?);
+        let name = Name::read(elements.next()?)?;
+        Some((name, elements.next()))
     }
 
     /// The raw JSON of the arguments: of an event those behind its name, of an acknowledgement all.
@@ -162,6 +166,17 @@ pub enum Name<'a> {
     Text(Cow<'a, str>),
     /// A number, which is tolerated and matches no handler.
     Other,
+}
+
+impl<'a> Name<'a> {
+    fn read(raw: &'a str) -> Option<Self> {
+        match json::kind(raw) {
+            // A name with half of a surrogate pair matches no handler either.
+            JsonKind::String => Some(json::unescape(raw).map_or(Self::Other, Self::Text)),
+            JsonKind::Number => Some(Self::Other),
+            _ => None,
+        }
+    }
 }
 
 // ---- encoding ---------------------------------------------------------------------------------------------------

@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Start to ready, and memory of the idle process, in both flavors.
+#
+# Usage: [DATABASE_URL=postgresql://…] perf/start.sh [starts]
+#
+# Ready is the moment at which `GET /health` has been answered with 200, seen from outside, counted from the start of the
+# process. The first start of each flavor makes the database and is shown apart. Memory is read two seconds after it was ready.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. perf/lib.sh
+starts=${1:-12}
+
+build
+start_postgres
+binary=${HAPPIER_BIN:-target/release/happier-server}
+
+# One start: prints milliseconds until ready, resident and anonymous bytes.
+once() { # FLAVOR
+    local began line address='' status='' said='' pid
+    began=${EPOCHREALTIME/./}
+    exec 3< <(exec env PORT=0 HAPPIER_BIND=127.0.0.1 HAPPY_SERVER_LIGHT_DATA_DIR="$work/start" METRICS_PORT=0 \
+        HANDY_MASTER_SECRET=load-test-secret DATABASE_URL="$DATABASE_URL" "$binary" "$1" 2>&1)
+    pid=$!
+    while read -r -t 60 line <&3; do
+        said+=$line$'\n'
+        address=$(expr "$line" : '.*listening on http://\([0-9.:]*\) ' || true)
+        [[ -n $address ]] && break
+    done
+    [[ -n ${address:-} ]] || { echo "a server of the $1 flavor did not start: $said" >&2; return 1; }
+    exec 4<>"/dev/tcp/${address%:*}/${address#*:}"
+    printf 'GET /health HTTP/1.1\r\nHost: perf\r\nConnection: close\r\n\r\n' >&4
+    read -r -t 20 status <&4
+    local ready=${EPOCHREALTIME/./}
+    exec 4>&-
+    [[ $status == *" 200 "* ]] || { echo "GET /health answered $status" >&2; return 1; }
+    sleep 2
+    awk -v ms="$(((ready - began) / 10))" '
+        $1 == "Rss:" { resident = $2 } $1 == "Anonymous:" { anonymous = $2 }
+        END { print ms / 100, resident * 1024, anonymous * 1024 }' "/proc/$pid/smaps_rollup"
+    kill "$pid"
+    # The pipe ends with the process.
+    while read -r -t 20 line <&3; do :; done || true
+    exec 3<&-
+}
+
+mkdir -p "$work/start"
+for flavor in light full; do
+    for number in $(seq 0 "$starts"); do
+        which=later
+        ((number > 0)) || which=first
+        read -r ms resident anonymous < <(once "$flavor")
+        [[ -n ${anonymous:-} ]] || exit 1
+        printf '%s\t%s\t%s\t%s\n' "$flavor" "$which" ready_ms "$ms" >>"$work/values"
+        printf '%s\t%s\t%s\t%s\n' "$flavor" "$which" resident_bytes "$resident" >>"$work/values"
+        printf '%s\t%s\t%s\t%s\n' "$flavor" "$which" anonymous_bytes "$anonymous" >>"$work/values"
+    done
+    echo "$flavor done" >&2
+done
+
+{
+    heading "Start to ready, idle process" "$starts starts of each flavor; medians"
+    echo "| flavor | first start ms | later starts ms | resident MiB | of it anonymous MiB |"
+    echo "|---|---:|---:|---:|---:|"
+    mib() { awk -v bytes="$1" 'BEGIN { printf "%.1f", bytes / 1048576 }'; }
+    for flavor in light full; do
+        later=$(median $flavor later ready_ms) resident=$(median $flavor later resident_bytes)
+        echo "| $flavor | $(median $flavor first ready_ms) | $later | $(mib "$resident") |" \
+            "$(mib "$(median $flavor later anonymous_bytes)") |"
+        figure "start_${flavor}_ms" "$later"
+        figure "idle_process_${flavor}_bytes" "$resident"
+    done
+} | publish start
