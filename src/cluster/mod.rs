@@ -23,7 +23,6 @@ mod thread;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-pub use self::link::check_url;
 pub use self::thread::{Error, Handle, Settings, start};
 use crate::model::ids::{AccountId, SocketId};
 use crate::observe::metrics::cluster::{ClusterMetrics, Count, Level};
@@ -122,8 +121,10 @@ pub enum Command {
         request: RequestId,
         result: Option<String>,
     },
-    /// One of those that were counted has gone and will not acknowledge.
-    Withdrawn { request: RequestId },
+    /// A connection that was asked has gone without an acknowledgement.
+    Withdrawn {
+        request: RequestId,
+    },
     /// Signs of life for the worker to write.
     Seen(Vec<Report>),
     /// The rows of these entries of the presence queue are written.

@@ -45,10 +45,6 @@ const PRESENCE_PATIENCE: Duration = Duration::from_secs(10);
 
 const TICK: Duration = Duration::from_millis(200);
 
-/// How long Redis may take at the end. What it has not taken by then was kept back by a Redis that does not answer, and
-/// container runtimes kill a process that takes ten seconds to end.
-const STOP_PATIENCE: Duration = Duration::from_secs(3);
-
 /// Pause between two look-ups of a method that is awaited.
 const FIND_AGAIN: Duration = Duration::from_millis(200);
 
@@ -102,7 +98,7 @@ impl Handle {
     /// Publishes what waits and leaves the cluster; gives up when the time is over.
     pub fn stop(self, patience: Duration) {
         self.stop.notify_one();
-        if self.done.recv_timeout(patience.min(STOP_PATIENCE)).is_err() {
+        if self.done.recv_timeout(patience).is_err() {
             log::warn!(
                 "Redis has not taken everything in time: other replicas notice within ten seconds that this one is gone"
             );

@@ -294,7 +294,7 @@ impl Hub {
         }
     }
 
-    /// Nobody will answer in time. Another process has its own clock, and hears nothing of it.
+    /// The time is over. Another process has its own clock, and hears nothing of it.
     fn give_up(&self, asker: Asker) {
         if let Asker::Connection(caller, ack) = asker {
             self.answer(caller, ack, Outcome::TimedOut);

@@ -68,19 +68,20 @@ impl Requests {
         true
     }
 
-    /// A server has counted nobody, after it had counted somebody: the socket has gone. `true`: the request is over.
-    pub fn withdrawn(&mut self, id: &RequestId, uid: &Uid) -> bool {
-        let Some(request) = self.open.get_mut(id.as_str()) else { return false };
-        let is_over = request.holders.remove(uid) && request.holders.is_empty();
-        if is_over {
-            self.open.remove(id.as_str());
-        }
-        is_over
-    }
-
     /// A socket has acknowledged. `true` for the first time: the request is over, and this is its result.
     pub fn acknowledged(&mut self, id: &RequestId) -> bool {
         self.open.remove(id.as_str()).is_some()
+    }
+
+    /// A server has said that the socket has gone without an answer. `Some`: nobody else has it, the request is over.
+    pub fn withdrew(&mut self, id: &RequestId, uid: &Uid) -> Option<Failure> {
+        let request = self.open.get_mut(id.as_str())?;
+        request.silent.remove(uid);
+        let was_last = request.holders.remove(uid) && request.holders.is_empty();
+        if was_last {
+            self.open.remove(id.as_str());
+        }
+        was_last.then_some(Failure::Gone)
     }
 
     /// A server has gone. Requests that it was to answer are over.
@@ -230,14 +231,13 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_that_goes_ends_the_request_at_once() {
+    fn a_holder_that_withdraws_ends_the_request_at_once() {
         let membership = with_members([1, 2]);
         let (mut requests, id) = begun(&membership);
-        assert!(!requests.withdrawn(&id, &uid(1)), "nobody was counted there");
+        assert_eq!(requests.withdrew(&id, &uid(2)), None, "it never had it");
         requests.counted(&id, &uid(1), 1);
-        assert!(!requests.withdrawn(&id, &uid(2)));
-        assert!(requests.withdrawn(&id, &uid(1)));
-        assert!(requests.is_empty() && !requests.withdrawn(&id, &uid(1)));
+        assert_eq!(requests.withdrew(&id, &uid(1)), Some(Failure::Gone));
+        assert_eq!(requests.withdrew(&id, &uid(1)), None);
     }
 
     #[test]
