@@ -5,7 +5,9 @@ import { until } from './wait.mjs';
 
 const KEY = 'socket.io';
 const HEX = /^[0-9a-f]{16}$/;
-const TYPES = { initialHeartbeat: 1, heartbeat: 2, broadcast: 3, fetchSocketsResponse: 8, clientCount: 11, acknowledgement: 12, close: 13 };
+const TYPES = { initialHeartbeat: 1, heartbeat: 2, broadcast: 3, disconnectSockets: 6, fetchSocketsResponse: 8, clientCount: 11, acknowledgement: 12, close: 13 };
+/** What is said when updates were lost, and the only time that anything is addressed to everybody. */
+const EVERYBODY_COMES_AGAIN = '{"opts":{"rooms":[],"except":[],"flags":{}},"close":true}';
 const HEARTBEAT_EVERY_MS = 5_000;
 const HEARTBEAT_SLACK_MS = 1_500;
 
@@ -66,6 +68,7 @@ export function fault({ fields, uid, nsp, type, data, text }) {
   if (text === undefined) return `type ${type} has no data`;
   if (data === null) return [TYPES.broadcast, TYPES.acknowledgement].includes(type) && isBase64(text) ? null : `the data is ${text}`;
   if (type === TYPES.broadcast) return faultOfBroadcast(data);
+  if (type === TYPES.disconnectSockets) return text === EVERYBODY_COMES_AGAIN ? null : `the data is ${text}`;
   if (!HEX.test(data.requestId)) return `the request id is ${data.requestId}`;
   if (type === TYPES.clientCount) return members(data) === 'requestId clientCount' && Number.isInteger(data.clientCount) ? null : `the data is ${text}`;
   if (type === TYPES.acknowledgement) return /^requestId( packet)?$/.test(members(data)) ? null : `the data is ${text}`;
