@@ -73,6 +73,8 @@ pub(super) async fn run(node: Rc<Node>, link: Rc<Link>, mut position: Position) 
                     );
                     node.count(Count::Gaps);
                     node.resync();
+                    // Known to be gone, so not looked for again.
+                    position = Position { was_read: false, ..not_beyond_the_end(&mut connection, position).await };
                 }
                 for (id, fields) in entries {
                     let pairs = fields.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
@@ -119,6 +121,21 @@ async fn read(
     Ok(found)
 }
 
+/// A Redis that has lost its memory, or another one in its place, may have a clock that is behind: what is appended there
+/// would be in front of this position for a while, and never read.
+async fn not_beyond_the_end(connection: &mut redis::aio::MultiplexedConnection, position: Position) -> Position {
+    match end(connection).await {
+        Ok(end) if order(&end.id) < order(&position.id) => end,
+        _ => position,
+    }
+}
+
+/// Ids of entries in their order.
+fn order(id: &str) -> (u64, u64) {
+    let (ms, number) = id.split_once('-').unwrap_or((id, "0"));
+    (ms.parse().unwrap_or(0), number.parse().unwrap_or(0))
+}
+
 /// Whether the entry at a position has left the stream, or nobody can say.
 async fn is_trimmed(connection: &mut redis::aio::MultiplexedConnection, position: &Position) -> bool {
     let mut command = redis::cmd("XRANGE");
@@ -152,5 +169,16 @@ fn text(value: &Value) -> Option<&str> {
         Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
         Value::SimpleString(text) => Some(text),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_compared_as_numbers() {
+        assert!(order("0-0") < order("9-1") && order("9-1") < order("10-0") && order("10-2") < order("10-10"));
+        assert_eq!(order("1795410952682-3"), (1_795_410_952_682, 3));
     }
 }
