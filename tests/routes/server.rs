@@ -6,6 +6,7 @@ pub mod services;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -21,6 +22,8 @@ use happier_server::domain::{Context, FileUrls, Flavor, Github, Settings, Voice}
 use happier_server::model::ids::AccountId;
 use happier_server::observe::metrics::CoreMetrics;
 use happier_server::realtime::event::{Event, Publish, Update};
+use happier_server::storage::objects::local::Directory;
+use happier_server::storage::objects::{Files, Store};
 use happier_server::storage::{Db, Statement, Value};
 use protocol::base64;
 use protocol::http::Limits as HeadLimits;
@@ -86,14 +89,21 @@ impl Server {
 
     #[allow(dead_code, reason = "the tests of the domains, which share this file, know no web UI")]
     pub(crate) fn with_ui(db: Db, tokens: &Tokens, ui: Ui) -> Self {
-        Self::with(db, tokens, 86_400_000, Some(ui))
+        Self::with(db, tokens, 86_400_000, None, Some(ui))
+    }
+
+    /// With public files in a directory.
+    #[allow(dead_code, reason = "the tests of the domains, which share this file, have their own")]
+    pub(crate) fn with_files(db: Db, tokens: &Tokens, directory: &Path) -> Self {
+        let store = Store::Directory(Arc::new(Directory::open(directory).expect("a directory")));
+        Self::with(db, tokens, 86_400_000, Some(Files::new(store, services::workers())), None)
     }
 
     pub(crate) fn with_pairing_ttl(db: Db, tokens: &Tokens, pairing_ttl_ms: i64) -> Self {
-        Self::with(db, tokens, pairing_ttl_ms, None)
+        Self::with(db, tokens, pairing_ttl_ms, None, None)
     }
 
-    fn with(db: Db, tokens: &Tokens, pairing_ttl_ms: i64, ui: Option<Ui>) -> Self {
+    fn with(db: Db, tokens: &Tokens, pairing_ttl_ms: i64, files: Option<Files>, ui: Option<Ui>) -> Self {
         let events = Rc::new(Recorder::default());
         let settings = Settings {
             flavor: Flavor::Light,
@@ -109,7 +119,7 @@ impl Server {
             tokens: Rc::new(tokens.clone()),
             metrics: Arc::new(CoreMetrics::default()),
             settings: Arc::new(settings),
-            files: None,
+            files,
             vendors: services::at("http://127.0.0.1:9"),
             image_workers: services::workers(),
         });
