@@ -1,14 +1,16 @@
 //! One HTTP connection: requests in, answers out, in order (`spec/http.md` §1, `spec/socketio.md` §2).
 //!
 //! A connection that waits for its next request holds no buffer. Requests are answered strictly one after the other;
-//! what the client pipelines stays in the kernel until its turn.
-//! Limits: head bytes and fields (431), body bytes (413), 60 s for a head (408), 72 s idle.
+//! answers to pipelined requests leave together, but none waits for a request that is not answered at once.
+//! Limits: what is read ahead and what is kept back to be written are one read buffer and [`OUTPUT_BYTES_MAX`]; head bytes and fields (431), body bytes (413), 60 s for a head (408), 72 s idle.
 
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
+use std::task::Poll;
 
 use futures_channel::oneshot;
 use monoio::net::TcpStream;
@@ -23,8 +25,13 @@ use super::turn::{Timer, Turn};
 use crate::runtime::race::{Either, race};
 use crate::runtime::timer::Millis;
 
+/// Room for the head of an ordinary answer; more only costs a second allocation.
+const RESPONSE_HEAD_BYTES: usize = 320;
 const HEAD_TIMEOUT_MS: u64 = 60_000;
 const IDLE_TIMEOUT_MS: u64 = 72_000;
+
+/// Answers that are kept back because further requests are here already; more are written at once.
+const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 
 /// What the connections of a core share.
 pub struct Http<S> {
@@ -59,7 +66,8 @@ impl<S: Service + 'static> Http<S> {
     /// Serves a connection to its end. `unread` is what another core has read already.
     pub async fn serve(self: Rc<Self>, stream: TcpStream, peer: SocketAddr, unread: Vec<u8>) {
         let _open = self.turn.connection();
-        let mut connection = Connection { http: self, stream: Rc::new(stream), peer, input: unread, timer: None };
+        let mut connection =
+            Connection { http: self, stream: Rc::new(stream), peer, input: unread, output: Vec::new(), timer: None };
         // An error here means that the client is gone: there is nobody to tell.
         let _ = connection.run().await;
     }
@@ -71,6 +79,8 @@ struct Connection<S> {
     peer: SocketAddr,
     /// Received and not yet used. Empty and without capacity while idle.
     input: Vec<u8>,
+    /// Answers not yet written. Empty and without capacity while anything is waited for.
+    output: Vec<u8>,
     /// One for all requests, see [`Self::readable_until`].
     timer: Option<Timer>,
 }
@@ -82,7 +92,7 @@ impl<S: Service + 'static> Connection<S> {
                 Ok(found) => found,
                 Err(Stop::Gone) => return Ok(()),
                 Err(Stop::Timeout) => {
-                    fd::send_all(&self.stream, encode::REQUEST_TIMEOUT).await?;
+                    self.send(encode::REQUEST_TIMEOUT).await?;
                     self.linger().await;
                     return Ok(());
                 }
@@ -125,6 +135,7 @@ impl<S: Service + 'static> Connection<S> {
             }
             Admission::HandOff(core) => {
                 let bytes = std::mem::take(&mut self.input);
+                self.flush().await?;
                 self.http.service.hand_off(core, fd::duplicate(&self.stream)?, bytes, self.peer);
                 return Ok(false);
             }
@@ -132,7 +143,10 @@ impl<S: Service + 'static> Connection<S> {
         self.forget(head_bytes);
         let body = match race(self.body(&head, bytes_max), cancelled(cancel)).await {
             Either::First(body) => body,
-            Either::Second(()) => return Ok(false),
+            Either::Second(()) => {
+                self.flush().await?;
+                return Ok(false);
+            }
         };
         let body = match body {
             Ok(body) => body,
@@ -143,7 +157,7 @@ impl<S: Service + 'static> Connection<S> {
             }
             Err(Refused::Malformed) => {
                 // The ticket is dropped: the body will not come.
-                fd::send_all(&self.stream, encode::BAD_REQUEST).await?;
+                self.send(encode::BAD_REQUEST).await?;
                 self.linger().await;
                 return Ok(false);
             }
@@ -152,16 +166,27 @@ impl<S: Service + 'static> Connection<S> {
         let shape = Shape { head_only: head.method() == Method::Head, keep };
         let incoming = Incoming { head, body, peer: self.peer, ticket };
         let liveness = Liveness { stream: Rc::clone(&self.stream) };
-        match Rc::clone(&self.http.service).handle(incoming, liveness).await {
+        let mut answer = Rc::clone(&self.http.service).handle(incoming, liveness);
+        let outcome = match poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx))).await {
+            Poll::Ready(outcome) => outcome,
+            Poll::Pending => {
+                self.flush().await?;
+                answer.await
+            }
+        };
+        match outcome {
             Outcome::Respond(response) => self.write(response, shape).await,
             Outcome::Raw(bytes) => {
-                fd::send_all(&self.stream, &bytes).await?;
+                self.send(&bytes).await?;
                 self.linger().await;
                 Ok(false)
             }
-            Outcome::Drop => Ok(false),
+            Outcome::Drop => {
+                self.flush().await?;
+                Ok(false)
+            }
             Outcome::Upgrade { response, attach } => {
-                fd::send_all(&self.stream, &response).await?;
+                self.send(&response).await?;
                 attach(fd::duplicate(&self.stream)?, std::mem::take(&mut self.input));
                 Ok(false)
             }
@@ -199,6 +224,7 @@ impl<S: Service + 'static> Connection<S> {
 
     /// Waits for bytes and appends them. `Ok(false)` is a time-out, an error the end of the connection.
     async fn fill(&mut self, until: Option<Millis>) -> io::Result<bool> {
+        self.flush().await?;
         loop {
             match until {
                 Some(until) if !self.readable_until(until).await? => return Ok(false),
@@ -238,7 +264,7 @@ impl<S: Service + 'static> Connection<S> {
         let mut decoder = BodyDecoder::new(head.framing(), bytes_max)?;
         let mut body = Vec::new();
         if head.expect_continue() && self.input.is_empty() {
-            fd::send_all(&self.stream, encode::CONTINUE).await?;
+            self.send(encode::CONTINUE).await?;
         }
         loop {
             let progress = decoder.decode(&self.input, &mut body)?;
@@ -260,7 +286,7 @@ impl<S: Service + 'static> Connection<S> {
 
     async fn write(&mut self, response: Response, shape: Shape) -> io::Result<bool> {
         let keep = shape.keep && !response.close && !self.http.closing.get();
-        let mut bytes = Vec::with_capacity(256 + response.body.len());
+        self.output.reserve_exact(RESPONSE_HEAD_BYTES + response.body.len());
         let date = self.http.turn.date();
         let head = ResponseHead {
             status: response.status,
@@ -268,11 +294,19 @@ impl<S: Service + 'static> Connection<S> {
             content_length: Some(response.body.len() as u64 + response.rest.as_ref().map_or(0, |rest| rest.length())),
             connection: if keep { encode::Connection::KeepAlive } else { encode::Connection::Close },
         };
-        encode::response_head(&mut bytes, &head, response.fields.iter().map(|(name, value)| (*name, value.as_ref())));
+        encode::response_head(
+            &mut self.output,
+            &head,
+            response.fields.iter().map(|(name, value)| (*name, value.as_ref())),
+        );
         if !shape.head_only {
-            bytes.extend_from_slice(&response.body);
+            self.output.extend_from_slice(&response.body);
         }
-        fd::send_all(&self.stream, &bytes).await?;
+        // There is nothing to wait for before the next request is looked at, and its answer may go with this one.
+        if keep && !self.input.is_empty() && response.rest.is_none() && self.output.len() < OUTPUT_BYTES_MAX {
+            return Ok(true);
+        }
+        self.flush().await?;
         if let Some(rest) = response.rest.filter(|_| !shape.head_only)
             && !self.write_rest(rest.as_ref()).await?
         {
@@ -282,6 +316,21 @@ impl<S: Service + 'static> Connection<S> {
             self.linger().await;
         }
         Ok(keep)
+    }
+
+    /// Writes the answers that were kept back.
+    async fn flush(&mut self) -> io::Result<()> {
+        if self.output.is_empty() {
+            return Ok(());
+        }
+        let output = std::mem::take(&mut self.output);
+        fd::send_all(&self.stream, &output).await
+    }
+
+    /// Writes bytes that are no answer of a handler, after all answers.
+    async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.flush().await?;
+        fd::send_all(&self.stream, bytes).await
     }
 
     /// Sends the rest of a long body. Returns whether all of it could be had.
@@ -298,7 +347,7 @@ impl<S: Service + 'static> Connection<S> {
     }
 
     async fn refuse_head(&mut self, error: HeadError) -> io::Result<()> {
-        fd::send_all(&self.stream, encode::refusal(error)).await?;
+        self.send(encode::refusal(error)).await?;
         self.linger().await;
         Ok(())
     }

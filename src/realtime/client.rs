@@ -100,3 +100,27 @@ impl Client {
         Sent::Mark
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::realtime::home::{Home, Member};
+
+    /// What an idle, admitted websocket keeps on its core, and an account at its home: see `perf/BUDGETS.md`. Whoever
+    /// makes one of these larger pays for it with every connection.
+    #[test]
+    fn bytes_of_an_idle_connection() {
+        let sizes = [
+            ("Channel", size_of::<Channel>(), 104),
+            ("Client", size_of::<Client>(), 128),
+            ("Session", size_of::<Session<Frame>>(), 32),
+            ("Connection", size_of::<Connection>(), 32),
+            ("Socket", size_of::<Socket>(), 96),
+            ("Member", size_of::<Member>(), 72),
+            ("Home", size_of::<Home>(), 104),
+            ("AccountId", size_of::<AccountId>(), 32),
+            ("Key", size_of::<Option<crate::runtime::slab::Key>>(), 8),
+        ];
+        assert_eq!(sizes.map(|(name, size, _)| (name, size)), sizes.map(|(name, _, bytes)| (name, bytes)));
+    }
+}

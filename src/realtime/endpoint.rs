@@ -16,8 +16,9 @@ use protocol::http::head::RequestHead;
 use protocol::websocket::handshake as upgrade;
 use protocol::websocket::message::Decoder;
 
-use super::hub::{Hub, Whereabouts};
+use super::hub::Hub;
 use super::message::{Message, Moved};
+use super::sids::Whereabouts;
 use crate::net::service::{Admission, Answer, Incoming, Liveness, Outcome, Response};
 use crate::net::websocket::Channel;
 use crate::observe::metrics::Counter;
@@ -181,7 +182,7 @@ impl Hub {
     }
 
     pub(super) fn find(&self, sid: Sid) -> Option<Whereabouts> {
-        self.by_sid.borrow().get(&sid).copied()
+        self.sids.borrow().find(sid, &self.sessions.borrow())
     }
 
     fn new_sid(&self) -> Sid {

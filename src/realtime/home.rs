@@ -97,6 +97,10 @@ impl Home {
     pub fn join(&mut self, member: Member) {
         debug_assert!(self.members.iter().all(|(_, other)| other.place != member.place));
         self.epoch += 1;
+        if self.members.len() == self.members.capacity() {
+            // Most accounts have a few connections for a long time, so room for many more would be most of their memory.
+            self.members.reserve_exact(1 + self.members.len() / 4);
+        }
         self.members.push((self.epoch, member));
     }
 

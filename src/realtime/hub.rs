@@ -2,7 +2,7 @@
 //!
 //! Owns: every engine.io session of this core, its socket, its timers; the members of the accounts at home here. All
 //! of it is core-local; other cores are reached through their mailboxes. Methods run to completion: nothing here awaits.
-//! Invariants: every session is in `sessions` and, under its `sid`, in `by_sid`; a socket is a member of its home
+//! Invariants: every session is in `sessions` and in `sids`; a socket is a member of its home
 //! exactly while it is in its session; nothing of a client is touched after [`Hub::end`].
 
 use std::cell::{Cell, RefCell};
@@ -14,7 +14,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use protocol::engineio::session::Config;
-use protocol::engineio::sid::Sid;
 
 use super::application::{Admission, Application, Caller};
 use super::client::{Client, Socket};
@@ -23,6 +22,7 @@ use super::home::{Home, Member, Place, Released};
 use super::message::{Delivery, Message};
 use super::rpc::Peer;
 use super::rpc::calls::Calls;
+use super::sids::Sids;
 use crate::model::ids::{AccountId, SocketId};
 use crate::net::frame::Frame;
 use crate::net::reactor::Reactor;
@@ -44,14 +44,6 @@ pub struct Settings {
     pub rpc_grace_ms: u64,
 }
 
-/// What becomes of a `sid`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whereabouts {
-    Here(Key),
-    /// Opened here as websocket and moved to its account's home.
-    Moved,
-}
-
 /// What one other core gets at the end of the turn.
 #[derive(Default)]
 struct Outgoing {
@@ -69,7 +61,7 @@ pub struct Hub {
     mailboxes: Arc<[Arc<Mailbox<Message>>]>,
     pub(super) application: RefCell<Option<Rc<dyn Application>>>,
     pub(super) sessions: RefCell<Slab<Client>>,
-    pub(super) by_sid: RefCell<HashMap<Sid, Whereabouts>>,
+    pub(super) sids: RefCell<Sids>,
     pub(super) homes: RefCell<HashMap<AccountId, Home>>,
     /// Calls that connections of this core have to answer.
     pub(super) calls: RefCell<Calls>,
@@ -99,7 +91,7 @@ impl Hub {
             mailboxes,
             application: RefCell::new(None),
             sessions: RefCell::default(),
-            by_sid: RefCell::default(),
+            sids: RefCell::default(),
             homes: RefCell::default(),
             calls: RefCell::default(),
             outgoing: RefCell::new((0..cores).map(|_| Outgoing::default()).collect()),
@@ -392,7 +384,7 @@ impl Hub {
             Message::Overflowed(home) => self.end_members_of(home),
             Message::Relay { to, frame } => self.hand_over(to, &Frame::from_bytes(&frame)),
             Message::Forget(sid) => {
-                self.by_sid.borrow_mut().remove(&sid);
+                self.sids.borrow_mut().forget(sid);
             }
             Message::Job(job) => job(),
             Message::Adopt { .. } | Message::Move(_) | Message::Stop(_) => {

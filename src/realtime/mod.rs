@@ -16,3 +16,4 @@ pub mod message;
 pub mod presence;
 pub mod rpc;
 pub mod sessions;
+pub mod sids;

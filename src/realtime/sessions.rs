@@ -11,7 +11,7 @@ use protocol::socketio::packet as socketio;
 
 use super::application::{Admission, Caller, Incoming};
 use super::client::{Client, Polling};
-use super::hub::{Hub, Whereabouts};
+use super::hub::Hub;
 use super::message::{Message, Moved};
 use crate::model::ids::SocketId;
 use crate::net::frame::Frame;
@@ -49,8 +49,8 @@ impl Hub {
         if let Some(channel) = sessions.get(key).and_then(|client| client.channel.as_ref()) {
             channel.set_owner(key);
         }
+        self.sids.borrow_mut().insert(sid, key, &sessions);
         drop(sessions);
-        self.by_sid.borrow_mut().insert(sid, Whereabouts::Here(key));
         self.arm(key);
         key
     }
@@ -59,7 +59,7 @@ impl Hub {
     fn end(&self, key: Key, reason: Reason) {
         self.dismiss(key);
         let Some(client) = self.sessions.borrow_mut().remove(key) else { return };
-        self.by_sid.borrow_mut().remove(&client.sid);
+        self.sids.borrow_mut().remove(client.sid, key);
         if client.moved {
             self.post(CoreId(client.sid.core()), Message::Forget(client.sid));
         }
@@ -455,7 +455,7 @@ impl Hub {
     /// The reactor has let go of a session that moves.
     fn move_away(&self, key: Key, departure: Departure) {
         let Some(client) = self.sessions.borrow_mut().remove(key) else { return };
-        self.by_sid.borrow_mut().remove(&client.sid);
+        self.sids.borrow_mut().remove(client.sid, key);
         let opened_at = CoreId(client.sid.core());
         let mut sent = false;
         if let Some(admission) = client.moving {
@@ -466,7 +466,7 @@ impl Hub {
         }
         // The tombstone is kept where the session was opened, and nowhere else it came through.
         if sent && opened_at == self.core {
-            self.by_sid.borrow_mut().insert(client.sid, Whereabouts::Moved);
+            self.sids.borrow_mut().bury(client.sid);
         } else if !sent && client.moved {
             self.post(opened_at, Message::Forget(client.sid));
         }

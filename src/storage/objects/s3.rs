@@ -99,7 +99,9 @@ impl Bucket {
     fn discover_region(&self) -> Result<String, Error> {
         match self.request(&Method::GET, "", &[("location", "")], None) {
             Ok(answer) => {
-                let named = element(&answer.body, "LocationConstraint").unwrap_or_default();
+                let named = element(&answer.body, "LocationConstraint");
+                // Whatever answers 200 to everything is no object storage.
+                let named = named.ok_or(Error::Refused { status: answer.status, code: String::new() })?;
                 Ok(match named.trim() {
                     "" => REGION_DEFAULT.to_owned(),
                     // What Ireland was called when there were two regions.

@@ -15,6 +15,7 @@ use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{FlockOperation, flock};
 
@@ -92,6 +93,9 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     // The log is cut back to this after a checkpoint; without a limit it keeps the size of the largest burst.
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    // Without it every new value of a LIMIT or of a GLOB has its statement compiled again, which costs three times what
+    // running it costs. The price: a GLOB with a parameter reads all rows of its account, not those of its prefix.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     Ok(())
 }

@@ -18,6 +18,8 @@ const WRONG = [
   { name: 'HAPPIER_LOG', found: 'loudly', expects: /error.*warn.*info.*debug/is },
   { name: 'HAPPIER_RATE_LIMITS', found: 'perhaps', expects: /on.*off/is },
   { name: 'HAPPIER_SOCKET_PAYLOAD_BYTES_MAX', found: '-5', expects: /number|integer|bytes/i },
+  { name: 'HAPPIER_GITHUB_URL', found: 'github.com', expects: /address such as https:/ },
+  { name: 'HAPPIER_CALL_TIMEOUT_MS', found: '0', expects: /positive number of milliseconds/ },
   { name: 'METRICS_PORT', found: 'x', expects: /number|integer|65535/i, settings: { METRICS_ENABLED: 'true' } },
 ];
 
