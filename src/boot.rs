@@ -11,6 +11,7 @@ mod back_plane;
 mod database;
 mod error;
 mod part;
+mod replicas;
 mod service;
 mod settings;
 
@@ -27,12 +28,13 @@ use self::back_plane::BackPlane;
 use self::database::Database;
 pub use self::error::Error;
 use self::part::{Part, Report};
+use self::replicas::Replicas;
 use crate::api::ui::Mount;
 use crate::config::{self, Config};
 use crate::crypto::token::Tokens;
 use crate::net::listener;
 use crate::observe::metrics::CoreMetrics;
-use crate::realtime::message::{Message, Stop};
+use crate::realtime::message::{Mailboxes, Message, Stop};
 use crate::runtime::cores::{self, CoreId};
 use crate::runtime::mailbox::{Mailbox, mailbox};
 use crate::storage::static_files::StaticDirectory;
@@ -64,9 +66,20 @@ pub fn run(config: Config) -> Result<(), Error> {
 
     let ui = config.ui.as_ref().map(web_ui).transpose()?;
 
-    let address = SocketAddr::new(config.listen.address, config.listen.port);
-    let first = listen(address)?;
-    let address = first.local_addr().map_err(|error| Error::Listen { address, error })?;
+    let mut address = SocketAddr::new(config.listen.address, config.listen.port);
+    // A worker answers nobody, and one core does what it has to do.
+    let count = if config.role.serves_clients() { config.listen.cores } else { 1 };
+    let mut listeners: Vec<Option<std::net::TcpListener>> = Vec::with_capacity(count);
+    if config.role.serves_clients() {
+        let first = listen(address)?;
+        address = first.local_addr().map_err(|error| Error::Listen { address, error })?;
+        listeners.push(Some(first));
+        for _ in 1..count {
+            listeners.push(Some(listener::bind(address).map_err(|error| Error::Listen { address, error })?));
+        }
+    } else {
+        listeners.push(None);
+    }
     let mut metrics_listener = match config.metrics {
         Some(metrics) => {
             let address = SocketAddr::new(metrics.address, metrics.port);
@@ -74,12 +87,6 @@ pub fn run(config: Config) -> Result<(), Error> {
         }
         None => None,
     };
-    let mut listeners = vec![first];
-    for _ in 1..config.listen.cores {
-        listeners.push(listener::bind(address).map_err(|error| Error::Listen { address, error })?);
-    }
-
-    let count = config.listen.cores;
     let (mailboxes, inboxes): (Vec<_>, Vec<_>) = (0..count)
         .map(|_| mailbox::<Message>())
         .collect::<Result<Vec<_>, _>>()
@@ -91,6 +98,11 @@ pub fn run(config: Config) -> Result<(), Error> {
     let settings = Arc::new(settings::domain(&config, &secret, address.port()));
     let limits = settings::api_limits(&config);
     let tokens = deriving.join().map_err(|_| Error::Keys)?;
+    // Others can reach this process before it accepts its first client, and no client is accepted before that.
+    let (cluster, handle, mut presence) = match replicas::join(&config, Arc::new(Mailboxes(Arc::clone(&mailboxes))))? {
+        Some(Replicas { cluster, handle, presence }) => (Some(cluster), Some(handle), presence),
+        None => (None, None, None),
+    };
     let config = Arc::new(config);
 
     let (reports, received) = channel();
@@ -110,18 +122,22 @@ pub fn run(config: Config) -> Result<(), Error> {
             metrics_listener: metrics_listener.take(),
             inbox,
             mailboxes: Arc::clone(&mailboxes),
+            cluster: cluster.clone(),
+            presence: presence.take(),
             metrics: Arc::clone(&metrics),
             reports: reports.clone(),
         };
         threads.push(cores::spawn(CoreId(index), driver, move || part::main(part)).map_err(Error::Cores)?);
     }
     wait_ready(&received, count)?;
-    log::info!(
-        "listening on http://{address} ({} flavor, {count} cores, {}), ready after {} ms",
-        config.flavor().name(),
-        driver.name(),
-        began.elapsed().as_millis()
-    );
+    let (flavor, driver, took_ms) = (config.flavor().name(), driver.name(), began.elapsed().as_millis());
+    if config.role.serves_clients() {
+        log::info!(
+            "listening on http://{address} ({flavor} flavor, {count} cores, {driver}), ready after {took_ms} ms"
+        );
+    } else {
+        log::info!("worker ({flavor} flavor, {driver}), ready after {took_ms} ms");
+    }
     // Keys that the first requests do not need; they would derive them themselves, on their core.
     let warm_up = cores::background("derive", move || {
         tokens.warm_up();
@@ -134,7 +150,12 @@ pub fn run(config: Config) -> Result<(), Error> {
     let name =
         wait_signal(signals, reports).map_or("signal", |signal| if signal == SIGINT { "SIGINT" } else { "SIGTERM" });
     log::info!("Received {name} signal. Exiting...");
-    stop(&mailboxes, &received, count, Duration::from_millis(config.shutdown_timeout_ms));
+    let deadline = Instant::now() + Duration::from_millis(config.shutdown_timeout_ms);
+    stop(&mailboxes, &received, count, deadline);
+    if let Some(handle) = handle {
+        // A moment is left even if the cores have taken all the time: nobody else can say that this replica is gone.
+        handle.stop(deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(200)));
+    }
     for thread in threads {
         if thread.is_finished() {
             let _ = thread.join();
@@ -207,8 +228,7 @@ fn wait_signal(mut signals: Signals, reports: Sender<Report>) -> Option<i32> {
 
 /// The phases of the end.
 #[allow(clippy::disallowed_methods, reason = "the time-out of the shutdown")]
-fn stop(mailboxes: &[Arc<Mailbox<Message>>], received: &Receiver<Report>, count: usize, timeout: Duration) {
-    let deadline = Instant::now() + timeout;
+fn stop(mailboxes: &[Arc<Mailbox<Message>>], received: &Receiver<Report>, count: usize, deadline: Instant) {
     let tell = |stop| {
         for mailbox in mailboxes {
             let _ = mailbox.send(Message::Stop(stop));

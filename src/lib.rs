@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod boot;
+pub mod cluster;
 pub mod config;
 pub mod crypto;
 pub mod domain;

@@ -28,7 +28,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("cluster", &["config", "crypto", "model", "net", "observe", "protocol", "runtime"]),
     ("realtime", &["cluster", "config", "crypto", "model", "net", "observe", "protocol", "runtime"]),
     ("domain", &["crypto", "images", "model", "observe", "protocol", "realtime", "runtime", "storage", "vendors"]),
-    ("worker", &["config", "domain", "model", "observe", "realtime", "runtime", "storage"]),
+    ("worker", &["cluster", "config", "domain", "model", "observe", "realtime", "runtime", "storage"]),
     ("api", &["config", "crypto", "domain", "model", "net", "observe", "protocol", "realtime", "runtime", "storage"]),
     (
         "boot",

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::{config, storage};
+use crate::{cluster, config, storage};
 
 #[derive(Debug)]
 pub enum Error {
@@ -36,6 +36,7 @@ pub enum Error {
     Cores(io::Error),
     CoreEnded,
     Database(String),
+    Cluster(cluster::Error),
     Runtime(io::Error),
 }
 
@@ -78,6 +79,7 @@ impl fmt::Display for Error {
             Self::Cores(error) => write!(f, "cannot start the core threads: {error}"),
             Self::CoreEnded => f.write_str("a core thread ended while starting; the log says why"),
             Self::Database(text) | Self::ObjectStorage(text) => f.write_str(text),
+            Self::Cluster(error) => error.fmt(f),
             Self::Runtime(error) => write!(f, "cannot start a runtime for the migrations: {error}"),
         }
     }

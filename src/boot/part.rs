@@ -16,6 +16,7 @@ use super::service::{Metrics, Public};
 use super::settings;
 use crate::api::ui::{Mount, Ui};
 use crate::api::{self, Api, socket::Door};
+use crate::cluster::{Cluster, presence::Received};
 use crate::config::{Config, role::Role};
 use crate::crypto::token::{TokenCache, Tokens};
 use crate::domain::{self, Context};
@@ -32,7 +33,7 @@ use crate::runtime::mailbox::{Inbox, Mailbox};
 use crate::runtime::post::{CorePost, Job};
 use crate::runtime::race::race;
 use crate::storage::static_files::{StaticDirectory, StaticFiles};
-use crate::worker::{self, presence_flush::PresenceFlush};
+use crate::worker::{self, presence_flush::PresenceFlush, presence_queue::PresenceQueue};
 
 /// Everything a core is given; made on the main thread.
 pub(super) struct Part {
@@ -45,11 +46,15 @@ pub(super) struct Part {
     pub database: Database,
     pub back_plane: BackPlane,
     pub ui: Option<(Arc<StaticDirectory>, Mount)>,
-    pub listener: std::net::TcpListener,
+    /// Absent in a worker.
+    pub listener: Option<std::net::TcpListener>,
     /// The metrics server runs on one core.
     pub metrics_listener: Option<std::net::TcpListener>,
     pub inbox: Inbox<Message>,
     pub mailboxes: Arc<[Arc<Mailbox<Message>>]>,
+    pub cluster: Option<Arc<Cluster>>,
+    /// What a worker has to write; on one core.
+    pub presence: Option<Inbox<Received>>,
     pub metrics: Arc<[Arc<CoreMetrics>]>,
     pub reports: Sender<Report>,
 }
@@ -95,6 +100,8 @@ struct Core {
     hub: Rc<Hub>,
     door: Rc<Door>,
     presence: Rc<PresenceFlush>,
+    /// In a worker.
+    presence_queue: Option<Rc<PresenceQueue>>,
     http: Rc<Http<Public>>,
     reports: Sender<Report>,
     /// Taken by the phases of the end.
@@ -104,7 +111,7 @@ struct Core {
 
 impl Core {
     fn start(part: Part) -> Result<(Rc<Self>, oneshot::Receiver<()>), Error> {
-        let Part { core, config, mailboxes, metrics, .. } = part;
+        let Part { core, config, mailboxes, metrics, cluster, .. } = part;
         let own_metrics = Arc::clone(&metrics[core.index()]);
         let post: Arc<dyn CorePost> = Arc::new(Posting(Arc::clone(&mailboxes[core.index()])));
         let CoreEnd { files, vendors, image_workers } = part.back_plane.on_core(&post);
@@ -114,8 +121,10 @@ impl Core {
         let turn = Turn::new();
         own_metrics.set_io_driver(part.driver.name());
         let settings = settings::hub(&config);
-        let hub = Hub::new(core, Rc::clone(&turn), settings, Arc::clone(&mailboxes), Arc::clone(&own_metrics))
-            .map_err(Error::Cores)?;
+        let (mailboxes_of_hub, cluster_of_hub) = (Arc::clone(&mailboxes), cluster.clone());
+        let hub =
+            Hub::new(core, Rc::clone(&turn), settings, mailboxes_of_hub, cluster_of_hub, Arc::clone(&own_metrics))
+                .map_err(Error::Cores)?;
         let tokens = Rc::new(RefCell::new(TokenCache::default()));
         let ctx = Rc::new(Context {
             db: db.clone(),
@@ -139,16 +148,26 @@ impl Core {
         let http = Http::new(Rc::new(Public { api, hub: Rc::clone(&hub) }), Rc::clone(&turn));
         let (accepting, until_drain) = oneshot::channel();
         let (leave, until_leave) = oneshot::channel();
-        spawn_accept(part.listener, Rc::clone(&http), Some(until_drain))?;
+        if let Some(listener) = part.listener {
+            spawn_accept(listener, Rc::clone(&http), Some(until_drain))?;
+        }
         if let Some(listener) = part.metrics_listener {
             // It answers to the very end: operators want to see the shutdown.
-            let metrics = Http::new(Rc::new(Metrics { cores: metrics, mailboxes }), Rc::clone(&turn));
+            let metrics =
+                Http::new(Rc::new(Metrics { cores: metrics, mailboxes, cluster: cluster.clone() }), Rc::clone(&turn));
             spawn_accept(listener, metrics, None)?;
         }
 
+        // With a worker beside it, a process that serves clients writes no presence itself.
+        let queue = cluster.clone().filter(|_| config.role == Role::Api);
+        let presence_queue = match (part.presence, cluster) {
+            (Some(entries), Some(cluster)) => Some(PresenceQueue::start(Rc::clone(&ctx), cluster, entries)),
+            _ => None,
+        };
         let this = Rc::new(Self {
             hub: Rc::clone(&hub),
-            presence: PresenceFlush::start(Rc::clone(&ctx), door.presence()),
+            presence: PresenceFlush::start(Rc::clone(&ctx), door.presence(), queue),
+            presence_queue,
             door,
             http,
             reports: part.reports,
@@ -237,6 +256,9 @@ impl Core {
         }
         // Nobody reports any more; what was reported is kept.
         self.presence.flush().await;
+        if let Some(queue) = &self.presence_queue {
+            queue.flush().await;
+        }
         let _ = self.reports.send(Report::Drained);
     }
 }

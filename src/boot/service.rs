@@ -11,6 +11,7 @@ use std::sync::Arc;
 use protocol::http::head::RequestHead;
 
 use crate::api::{self, Api};
+use crate::cluster::Cluster;
 use crate::net::service::{Admission, Answer, Incoming, Liveness, Outcome, Response, Service};
 use crate::observe::metrics::{self, CoreMetrics, Gauge};
 use crate::realtime::endpoint::PREFIX;
@@ -69,6 +70,7 @@ fn outgoing(response: api::response::Response) -> Response {
 pub(super) struct Metrics {
     pub cores: Arc<[Arc<CoreMetrics>]>,
     pub mailboxes: Arc<[Arc<Mailbox<Message>>]>,
+    pub cluster: Option<Arc<Cluster>>,
 }
 
 impl Service for Metrics {
@@ -91,14 +93,16 @@ impl Service for Metrics {
             "/metrics" if is_read => Response {
                 status: 200,
                 fields: vec![("Content-Type", Cow::Borrowed("text/plain; version=0.0.4; charset=utf-8"))],
-                body: metrics::render(&self.cores).into_bytes(),
+                body: self.page().into_bytes(),
                 rest: None,
                 close: false,
             },
             "/health" if is_read => {
                 let now = u64::try_from(crate::model::time::now_ms()).unwrap_or(0);
                 let now = protocol::http::date::format_iso(now);
-                json(200, format!(r#"{{"status":"ok","timestamp":"{}"}}"#, now.escape_ascii()))
+                let is_cut_off = self.cluster.as_ref().is_some_and(|cluster| !cluster.is_up());
+                let replicas = if is_cut_off { r#","replicas":"unreachable""# } else { "" };
+                json(200, format!(r#"{{"status":"ok","timestamp":"{}"{replicas}}}"#, now.escape_ascii()))
             }
             _ => not_found(&incoming.head),
         };
@@ -107,6 +111,16 @@ impl Service for Metrics {
 
     fn hand_off(&self, _to: CoreId, _descriptor: OwnedFd, _unread: Vec<u8>, _peer: SocketAddr) {
         unreachable!("the metrics server never asks for it")
+    }
+}
+
+impl Metrics {
+    fn page(&self) -> String {
+        let mut page = metrics::render(&self.cores);
+        if let Some(cluster) = &self.cluster {
+            page.push_str(&cluster.metrics().render());
+        }
+        page
     }
 }
 

@@ -4,6 +4,7 @@
 //! already; the container around an update (`id`, `seq`, `createdAt`) is written once per account when it is encoded
 //! for the wire. Implements the vocabulary of `spec/realtime.md` §2–§4.
 
+use crate::cluster::rooms::Room;
 use crate::model::ids::{AccountId, MachineId, SessionId, SocketId};
 
 /// Which connections of the account are meant.
@@ -16,6 +17,19 @@ pub enum Audience {
     Machine(MachineId),
     /// Every connection of the account, of any class.
     All,
+}
+
+impl Audience {
+    /// The rooms by which other replicas know the same connections, in the order in which they are named there.
+    pub fn rooms(&self, account: &AccountId) -> Vec<Room> {
+        let user_scoped = Room::UserScoped(account.clone());
+        match self {
+            Self::UserScoped => vec![user_scoped],
+            Self::Session(session) => vec![Room::Session(session.clone(), account.clone()), user_scoped],
+            Self::Machine(machine) => vec![Room::Machine(machine.clone(), account.clone()), user_scoped],
+            Self::All => vec![Room::User(account.clone())],
+        }
+    }
 }
 
 /// A durable change. `seq` is the account's cursor of that change.
@@ -61,4 +75,9 @@ pub enum Event {
 /// Where events go. Never fails and never waits: delivery is the publisher's own business.
 pub trait Publish {
     fn publish(&self, event: Event);
+
+    /// Whether events reach the other replicas at the moment; nothing if this process has none.
+    fn reaches_replicas(&self) -> Option<bool> {
+        None
+    }
 }

@@ -9,9 +9,10 @@ use std::collections::VecDeque;
 use super::event::{Audience, Update};
 use super::rpc::Peer;
 use super::rpc::methods::Methods;
+pub use crate::cluster::Place;
+use crate::cluster::rooms::Room;
 use crate::model::ids::{MachineId, SessionId, SocketId};
-use crate::runtime::cores::CoreId;
-use crate::runtime::slab::Key;
+use crate::net::frame::Frame;
 use crate::runtime::timer::Millis;
 
 /// Why a connection is here (`spec/realtime.md` §2).
@@ -22,13 +23,6 @@ pub enum Class {
     Machine(MachineId),
     /// An unknown `clientType`: hears only what goes to everybody of the account.
     Other,
-}
-
-/// Where a connection is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Place {
-    pub core: CoreId,
-    pub key: Key,
 }
 
 /// One connection of an account.
@@ -49,6 +43,17 @@ impl Member {
             _ => false,
         }
     }
+
+    /// Whether other replicas mean this member with a room. The room is one of the member's account, or a connection.
+    fn is_in(&self, room: &Room) -> bool {
+        match (room, &self.class) {
+            (Room::User(_), _) | (Room::UserScoped(_), Class::User) => true,
+            (Room::Session(wanted, _), Class::Session(bound)) => wanted == bound,
+            (Room::Machine(wanted, _), Class::Machine(bound)) => wanted == bound,
+            (Room::Socket(socket), _) => *socket == self.socket,
+            _ => false,
+        }
+    }
 }
 
 /// How long an update waits for the one before it. Its predecessor was committed earlier and is on its way from
@@ -62,19 +67,33 @@ const WITHDRAWN_MAX: usize = 64;
 /// Updates held back for one account. Beyond that the oldest goes out although its predecessor is missing.
 pub const HELD_MAX: usize = 256;
 
+/// An event of another replica, as it goes over the wire.
+#[derive(Clone)]
+pub struct Foreign {
+    pub rooms: Vec<Room>,
+    pub except: Vec<Room>,
+    pub frame: Frame,
+}
+
+/// An update, in the form in which it came.
+pub enum Notice {
+    Own(Update),
+    Foreign(Foreign),
+}
+
 struct Held {
     seq: i64,
     /// None for a cursor without an update.
-    update: Option<Update>,
+    notice: Option<Notice>,
     /// Whoever joined later does not get it: delivery is to those who were there when it happened.
     epoch: u64,
     until: Millis,
 }
 
 /// An update that may go out, to members that joined at its epoch or before.
-#[derive(Debug)]
 pub struct Released {
-    pub update: Update,
+    pub seq: i64,
+    pub notice: Notice,
     pub epoch: u64,
 }
 
@@ -132,15 +151,33 @@ impl Home {
 
     /// Who gets an update.
     pub fn recipients_of<'a>(&'a self, released: &'a Released) -> impl Iterator<Item = &'a Member> {
-        let Released { update, epoch } = released;
-        let there = self.members.iter().filter(move |(joined, _)| joined <= epoch).map(|(_, member)| member);
-        there.filter(move |member| member.hears(&update.audience) && Some(member.socket) != update.skip)
+        let there = self.members.iter().filter(move |(joined, _)| *joined <= released.epoch).map(|(_, member)| member);
+        there.filter(move |member| match &released.notice {
+            Notice::Own(update) => member.hears(&update.audience) && Some(member.socket) != update.skip,
+            Notice::Foreign(foreign) => foreign.is_for(member),
+        })
+    }
+
+    /// Who gets an event of another replica that has no place in the order of updates.
+    pub fn recipients_in<'a>(&'a self, rooms: &'a [Room], except: &'a [Room]) -> impl Iterator<Item = &'a Member> {
+        self.members().filter(move |member| is_meant(member, rooms, except))
     }
 
     /// Takes an update and appends what may go out now, in the order of cursors. Returns when to call
     /// [`Self::overdue`], if something is held back.
     pub fn offer(&mut self, update: Update, now: Millis, out: &mut Vec<Released>) -> Option<Millis> {
-        self.take(update.seq, Some(update), now, out)
+        self.take(update.seq, Some(Notice::Own(update)), now, out)
+    }
+
+    /// Takes an update of another replica; it keeps its place among our own.
+    pub fn offer_foreign(
+        &mut self,
+        seq: i64,
+        foreign: Foreign,
+        now: Millis,
+        out: &mut Vec<Released>,
+    ) -> Option<Millis> {
+        self.take(seq, Some(Notice::Foreign(foreign)), now, out)
     }
 
     /// Takes a cursor that no update tells of.
@@ -161,19 +198,29 @@ impl Home {
         }
         let mut held = std::mem::take(&mut self.held);
         for held in &mut held {
-            held.update = held.update.take().filter(|update| !self.is_withdrawn(update));
+            let seq = held.seq;
+            held.notice = held.notice.take().filter(|notice| !self.is_withdrawn(notice, seq));
         }
         self.held = held;
     }
 
-    fn is_withdrawn(&self, update: &Update) -> bool {
-        let Audience::Session(about) = &update.audience else { return false };
-        self.withdrawn.iter().any(|(lost, seq)| lost == about && update.seq < *seq)
+    fn is_withdrawn(&self, notice: &Notice, seq: i64) -> bool {
+        let about = match notice {
+            Notice::Own(update) => match &update.audience {
+                Audience::Session(about) => Some(about),
+                _ => None,
+            },
+            Notice::Foreign(foreign) => foreign.rooms.iter().find_map(|room| match room {
+                Room::Session(about, _) => Some(about),
+                _ => None,
+            }),
+        };
+        about.is_some_and(|about| self.withdrawn.iter().any(|(lost, since)| lost == about && seq < *since))
     }
 
-    fn take(&mut self, seq: i64, update: Option<Update>, now: Millis, out: &mut Vec<Released>) -> Option<Millis> {
-        let update = update.filter(|update| !self.is_withdrawn(update));
-        let held = Held { seq, update, epoch: self.epoch, until: now + GAP_WAIT_MS };
+    fn take(&mut self, seq: i64, notice: Option<Notice>, now: Millis, out: &mut Vec<Released>) -> Option<Millis> {
+        let notice = notice.filter(|notice| !self.is_withdrawn(notice, seq));
+        let held = Held { seq, notice, epoch: self.epoch, until: now + GAP_WAIT_MS };
         if self.published == 0 || seq <= self.published + 1 {
             self.publish(held, out);
             self.release(out);
@@ -198,8 +245,9 @@ impl Home {
     }
 
     fn publish(&mut self, held: Held, out: &mut Vec<Released>) {
-        self.published = self.published.max(held.seq);
-        out.extend(held.update.map(|update| Released { update, epoch: held.epoch }));
+        let Held { seq, notice, epoch, .. } = held;
+        self.published = self.published.max(seq);
+        out.extend(notice.map(|notice| Released { seq, notice, epoch }));
     }
 
     fn give_up_first(&mut self, out: &mut Vec<Released>) {
@@ -218,10 +266,22 @@ impl Home {
     }
 }
 
+impl Foreign {
+    fn is_for(&self, member: &Member) -> bool {
+        is_meant(member, &self.rooms, &self.except)
+    }
+}
+
+/// No rooms mean everybody.
+fn is_meant(member: &Member, rooms: &[Room], except: &[Room]) -> bool {
+    (rooms.is_empty() || rooms.iter().any(|room| member.is_in(room))) && !except.iter().any(|room| member.is_in(room))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::ids::AccountId;
+    use crate::runtime::cores::CoreId;
     use crate::runtime::slab::Slab;
 
     fn update(seq: i64) -> Update {
@@ -235,7 +295,7 @@ mod tests {
     }
 
     fn seqs(out: &mut Vec<Released>) -> Vec<i64> {
-        out.drain(..).map(|released| released.update.seq).collect()
+        out.drain(..).map(|released| released.seq).collect()
     }
 
     #[test]
@@ -257,7 +317,8 @@ mod tests {
             home.join(Member { place: Place { core: CoreId(0), key: slab.insert(()) }, socket, class });
         }
         let heard = |audience: Audience, skip: Option<SocketId>| -> Vec<usize> {
-            let released = Released { update: Update { audience, skip, ..update(1) }, epoch: u64::MAX };
+            let notice = Notice::Own(Update { audience, skip, ..update(1) });
+            let released = Released { seq: 1, notice, epoch: u64::MAX };
             home.recipients_of(&released).map(|m| sockets.iter().position(|s| *s == m.socket).unwrap()).collect()
         };
         assert_eq!(heard(Audience::All, None), [0, 1, 2, 3, 4]);
@@ -320,7 +381,7 @@ mod tests {
         let second = join(&mut home);
         home.offer(update(2), 0, &mut out);
         let heard = |seq: i64| -> Vec<SocketId> {
-            let released = out.iter().find(|released| released.update.seq == seq).unwrap();
+            let released = out.iter().find(|released| released.seq == seq).unwrap();
             home.recipients_of(released).map(|member| member.socket).collect()
         };
         assert_eq!((heard(2), heard(3)), (vec![first, second], vec![first]));
@@ -372,6 +433,6 @@ mod tests {
             assert!(home.held.len() <= HELD_MAX);
         }
         assert_eq!(out.len(), 1000 + 1 - HELD_MAX);
-        assert!(out.is_sorted_by_key(|released| released.update.seq));
+        assert!(out.is_sorted_by_key(|released| released.seq));
     }
 }

@@ -7,8 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::collections::hash_map::{DefaultHasher, Entry};
-use std::hash::{Hash, Hasher};
+use std::collections::hash_map::Entry;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,12 +16,14 @@ use protocol::engineio::session::Config;
 
 use super::application::{Admission, Application, Caller};
 use super::client::{Client, Socket};
-use super::event::{Ephemeral, Event, Publish, Update};
-use super::home::{Home, Member, Place, Released};
-use super::message::{Delivery, Message};
+use super::event::{Audience, Ephemeral, Event, Publish, Update};
+use super::home::{Home, Member, Notice, Place, Released};
+use super::message::{Delivery, Message, home_of};
 use super::rpc::Peer;
 use super::rpc::calls::Calls;
+use super::rpc::questions::Questions;
 use super::sids::Sids;
+use crate::cluster::{Cluster, Command, Publication};
 use crate::model::ids::{AccountId, SocketId};
 use crate::net::frame::Frame;
 use crate::net::reactor::Reactor;
@@ -65,6 +66,10 @@ pub struct Hub {
     pub(super) homes: RefCell<HashMap<AccountId, Home>>,
     /// Calls that connections of this core have to answer.
     pub(super) calls: RefCell<Calls>,
+    /// The way to other processes, if there are any.
+    pub(super) cluster: Option<Arc<Cluster>>,
+    /// What the cluster has to answer.
+    pub(super) questions: RefCell<Questions>,
     /// Deliveries to other cores, collected until the end of the turn.
     outgoing: RefCell<Vec<Outgoing>>,
     /// Homes with updates held back, and until when.
@@ -80,6 +85,7 @@ impl Hub {
         turn: Rc<Turn>,
         settings: Settings,
         mailboxes: Arc<[Arc<Mailbox<Message>>]>,
+        cluster: Option<Arc<Cluster>>,
         metrics: Arc<CoreMetrics>,
     ) -> io::Result<Rc<Self>> {
         let cores = mailboxes.len();
@@ -94,6 +100,8 @@ impl Hub {
             sids: RefCell::default(),
             homes: RefCell::default(),
             calls: RefCell::default(),
+            cluster,
+            questions: RefCell::default(),
             outgoing: RefCell::new((0..cores).map(|_| Outgoing::default()).collect()),
             overdue: Cell::new(None),
             metrics,
@@ -112,10 +120,7 @@ impl Hub {
 
     /// The core on which an account's members are listed.
     pub fn home_of(&self, account: &AccountId) -> CoreId {
-        let mut hasher = DefaultHasher::new();
-        account.hash(&mut hasher);
-        let cores = self.mailboxes.len() as u64;
-        CoreId(u16::try_from(hasher.finish() % cores).expect("fewer than 2^16 cores"))
+        home_of(account, self.mailboxes.len())
     }
 
     /// Leaves a message for another core, and says whether it was taken. A mailbox that is full refuses it; see
@@ -163,11 +168,15 @@ impl Hub {
     }
 
     fn publish_here(&self, event: Event) {
-        // Nobody of an account without a home is connected anywhere: clients catch up when they come back.
+        // Nobody of an account without a home is connected to this process: clients catch up when they come back.
         match event {
             Event::Update(update) => {
-                let now = self.turn.now();
-                self.with_home(&update.account.clone(), |home, due| home.offer(update, now, due));
+                if self.homes.borrow().contains_key(&update.account) {
+                    let now = self.turn.now();
+                    self.with_home(&update.account.clone(), |home, due| home.offer(update, now, due));
+                } else if self.cluster.is_some() {
+                    self.tell_replicas(&update.account, &update.audience, update.skip, &encode_update(&update));
+                }
             }
             Event::Silent { account, seq } => {
                 let now = self.turn.now();
@@ -179,15 +188,34 @@ impl Hub {
                 }
             }
             Event::Ephemeral(ephemeral) => {
-                if let Some(home) = self.homes.borrow().get(&ephemeral.account) {
+                let homes = self.homes.borrow();
+                let home = homes.get(&ephemeral.account);
+                if home.is_some() || self.cluster.is_some() {
                     let frame = encode_ephemeral(&ephemeral);
-                    self.deliver(home.recipients(&ephemeral.audience), &frame);
+                    if let Some(home) = home {
+                        self.deliver(home.recipients(&ephemeral.audience), &frame);
+                    }
+                    self.tell_replicas(&ephemeral.account, &ephemeral.audience, None, &frame);
                 }
             }
         }
     }
 
-    fn with_home(&self, account: &AccountId, act: impl FnOnce(&mut Home, &mut Vec<Released>) -> Option<Millis>) {
+    /// Hands an event over to the other processes, in the form in which it goes to clients.
+    fn tell_replicas(&self, account: &AccountId, audience: &Audience, except: Option<SocketId>, frame: &Frame) {
+        let Some(cluster) = &self.cluster else { return };
+        // The packet is `42` and the event; only the process that encoded it may give it its id.
+        let Some(Ok(arguments)) = frame.packet().get(2..).map(std::str::from_utf8) else { return };
+        let durable = arguments.starts_with(r#"["update""#);
+        let (rooms, arguments) = (audience.rooms(account), arguments.to_string());
+        cluster.publish(Publication { rooms, except, arguments, durable });
+    }
+
+    pub(super) fn with_home(
+        &self,
+        account: &AccountId,
+        act: impl FnOnce(&mut Home, &mut Vec<Released>) -> Option<Millis>,
+    ) {
         let mut homes = self.homes.borrow_mut();
         let Some(home) = homes.get_mut(account) else { return };
         let mut due = Vec::new();
@@ -200,13 +228,19 @@ impl Hub {
 
     fn fan_out(&self, home: &Home, released: &Released) {
         let mut recipients = home.recipients_of(released).peekable();
-        if recipients.peek().is_some() {
-            let frame = encode_update(&released.update);
-            self.deliver(recipients, &frame);
+        match &released.notice {
+            Notice::Own(update) => {
+                if recipients.peek().is_some() || self.cluster.is_some() {
+                    let frame = encode_update(update);
+                    self.deliver(recipients, &frame);
+                    self.tell_replicas(&update.account, &update.audience, update.skip, &frame);
+                }
+            }
+            Notice::Foreign(foreign) => self.deliver(recipients, &foreign.frame),
         }
     }
 
-    fn deliver<'a>(&self, recipients: impl Iterator<Item = &'a Member>, frame: &Frame) {
+    pub(super) fn deliver<'a>(&self, recipients: impl Iterator<Item = &'a Member>, frame: &Frame) {
         for member in recipients {
             self.hand_over(Peer { place: member.place, socket: member.socket }, frame);
         }
@@ -266,6 +300,9 @@ impl Hub {
     pub(super) fn admit(&self, key: Key, admission: Admission, socket: SocketId) {
         let Admission { account, class } = admission;
         let place = Place { core: self.core, key };
+        if let Some(cluster) = &self.cluster {
+            cluster.send(Command::Joined { account: account.clone(), socket, place });
+        }
         self.join(&account, Member { place, socket, class: class.clone() });
         if let Some(client) = self.sessions.borrow_mut().get_mut(key) {
             debug_assert!(client.socket.is_none());
@@ -278,6 +315,9 @@ impl Hub {
     pub(super) fn dismiss(&self, key: Key) {
         let socket = self.sessions.borrow_mut().get_mut(key).and_then(|client| client.socket.take());
         if let Some(socket) = socket {
+            if let Some(cluster) = &self.cluster {
+                cluster.send(Command::Left { socket: socket.id });
+            }
             self.leave(&socket.account, Place { core: self.core, key });
             self.rpc_holder_gone(key);
             self.application().left(&Caller { key, socket: socket.id, account: &socket.account }, &socket.class);
@@ -371,6 +411,7 @@ impl Hub {
             }
             Message::Leave { account, place } => self.leave(&account, place),
             Message::Rpc(post) => self.rpc_receive(post),
+            Message::Cluster(inbound) => self.inbound(inbound),
             Message::Deliver(deliveries) => {
                 for Delivery { frame, to } in deliveries {
                     let frame = Frame::from_bytes(&frame);
@@ -406,6 +447,10 @@ impl Hub {
 }
 
 impl Publish for Hub {
+    fn reaches_replicas(&self) -> Option<bool> {
+        self.cluster.as_ref().map(|cluster| cluster.is_up())
+    }
+
     fn publish(&self, event: Event) {
         let account = match &event {
             Event::Update(update) => &update.account,

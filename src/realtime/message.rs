@@ -1,16 +1,21 @@
 //! What cores say to each other.
 
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use protocol::engineio::sid::Sid;
 
 use super::event::Event;
 use super::home::{Member, Place};
 use super::rpc::{self, Peer};
+use crate::cluster::{Cores, Inbound};
 use crate::model::ids::{AccountId, SocketId};
 use crate::net::websocket::Departure;
 use crate::runtime::cores::CoreId;
+use crate::runtime::mailbox::Mailbox;
 use crate::runtime::slab::Key;
 
 /// A message in a core's mailbox.
@@ -47,6 +52,8 @@ pub enum Message {
     Move(Box<Moved>),
     /// A session that began on this core and moved away has ended.
     Forget(Sid),
+    /// From other processes.
+    Cluster(Inbound),
     /// Work of the back plane for this core (`runtime::post`).
     Job(Box<dyn FnOnce() + Send>),
     /// The process ends; see `boot`.
@@ -77,4 +84,28 @@ pub struct Moved {
     /// Milliseconds until the next ping is due.
     pub ping_in_ms: u64,
     pub admission: super::application::Admission,
+}
+
+/// The core of several on which an account's members are listed.
+pub fn home_of(account: &AccountId, cores: usize) -> CoreId {
+    let mut hasher = DefaultHasher::new();
+    account.hash(&mut hasher);
+    CoreId(u16::try_from(hasher.finish() % cores as u64).expect("fewer than 2^16 cores"))
+}
+
+/// The cores as the thread that talks to other processes sees them.
+pub struct Mailboxes(pub Arc<[Arc<Mailbox<Message>>]>);
+
+impl Cores for Mailboxes {
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    fn home_of(&self, account: &AccountId) -> CoreId {
+        home_of(account, self.0.len())
+    }
+
+    fn post(&self, core: CoreId, inbound: Inbound) -> bool {
+        self.0[core.index()].send(Message::Cluster(inbound)).is_ok()
+    }
 }

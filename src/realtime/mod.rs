@@ -14,6 +14,7 @@ pub mod home;
 pub mod hub;
 pub mod message;
 pub mod presence;
+mod replicas;
 pub mod rpc;
 pub mod sessions;
 pub mod sids;

@@ -11,15 +11,18 @@
 
 pub mod calls;
 pub mod methods;
+pub mod questions;
 
 use super::home::Place;
 use super::hub::Hub;
 use super::message::Message;
+use crate::cluster::{self, Cluster, Command, Found, RequestId, Ticket};
 use crate::model::ids::{AccountId, SocketId};
 use crate::net::frame::Frame;
 use crate::runtime::cores::CoreId;
 use crate::runtime::slab::Key;
 use methods::Full;
+use questions::Question;
 
 /// A connection, wherever it is. What is sent to one that has gone is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +47,15 @@ pub struct Call {
     pub ack: Option<u64>,
 }
 
+/// Who has asked a connection something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// A connection of this process; the acknowledgement that it asked for.
+    Connection(Peer, Option<u64>),
+    /// Another process.
+    Replica(RequestId),
+}
+
 /// What became of a call.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -58,6 +70,8 @@ pub enum Outcome {
     TimedOut,
     /// Too many calls are under way already ([`calls::CALLS_MAX`], [`calls::CALLS_PER_TARGET_MAX`]).
     Busy,
+    /// Other processes cannot be reached; why.
+    Unreachable(String),
 }
 
 impl Outcome {
@@ -74,6 +88,12 @@ impl Outcome {
             Self::SameSocket => r#"{"ok":false,"error":"Cannot call RPC on the same socket"}"#.to_string(),
             Self::TimedOut => r#"{"ok":false,"error":"operation has timed out"}"#.to_string(),
             Self::Busy => r#"{"ok":false,"error":"Too many calls in flight"}"#.to_string(),
+            Self::Unreachable(reason) => {
+                let mut out = br#"{"ok":false,"error":"#.to_vec();
+                protocol::json::write_string(&mut out, reason);
+                out.push(b'}');
+                String::from_utf8(out).expect("written as UTF-8")
+            }
         }
     }
 }
@@ -89,6 +109,8 @@ pub enum Post {
     Call(Box<Call>),
     /// To the core of the registered connection.
     Ask { holder: Peer, call: Box<Call> },
+    /// To the core of a connection that another process asks; `arguments` is the JSON array of the event.
+    AskForReplica { holder: Peer, request: RequestId, arguments: String },
     /// To the core of the caller.
     Answer { caller: Peer, ack: u64, outcome: Outcome },
     /// To the core of a connection that has registered or unregistered.
@@ -133,14 +155,15 @@ impl Hub {
     pub(super) fn rpc_receive(&self, post: Post) {
         match post {
             Post::Register { account, method, by } => self.register_here(&account, method, by),
-            Post::Unregister { account, method, by } => {
-                if let Some(home) = self.homes.borrow_mut().get_mut(&account) {
-                    home.methods.unregister(&method, by);
-                }
-                self.tell(by, "rpc-unregistered", method_argument(&method));
-            }
-            Post::Call(call) => self.dispatch(call),
+            Post::Unregister { account, method, by } => self.unregister_here(account, method, by),
+            Post::Call(call) => match &self.cluster {
+                None => self.dispatch(call),
+                Some(cluster) => self.find_holder(cluster, call),
+            },
             Post::Ask { holder, call } => self.ask(holder, call),
+            Post::AskForReplica { holder, request, arguments } => {
+                self.rpc_ask_for_replica(holder, &request, &arguments);
+            }
             Post::Answer { caller, ack, outcome } => {
                 if self.is_connected(caller.place.key, caller.socket) {
                     self.acknowledge(caller.place.key, Some(ack), &outcome.acknowledgement());
@@ -162,8 +185,15 @@ impl Hub {
             // It has left in the meantime, and its entries with it.
             _ => return,
         };
-        match registered {
-            Ok(()) => {
+        match (registered, &self.cluster) {
+            (Ok(()), Some(cluster)) => {
+                let question = Question::Register { method: method.clone(), by };
+                let Some(ticket) = self.question(question, 0) else {
+                    return self.tell(by, "rpc-error", REGISTER_FAILED.to_string());
+                };
+                cluster.send(Command::Register { account: account.clone(), method, socket: by.socket, ticket });
+            }
+            (Ok(()), None) => {
                 self.tell(by, "rpc-registered", method_argument(&method));
                 let waiting = self.calls.borrow_mut().take_waiting(account, &method);
                 for call in waiting {
@@ -174,11 +204,25 @@ impl Hub {
                     }
                 }
             }
-            Err(Full) => {
+            (Err(Full), _) => {
                 log::warn!("a method is not registered: {} is the limit of an account", methods::METHODS_MAX);
                 self.tell(by, "rpc-error", r#"{"type":"register","error":"Too many methods"}"#.to_string());
             }
         }
+    }
+
+    fn unregister_here(&self, account: AccountId, method: String, by: Peer) {
+        let mut held = false;
+        if let Some(home) = self.homes.borrow_mut().get_mut(&account) {
+            held = home.methods.holder(&method) == Some(by);
+            home.methods.unregister(&method, by);
+        }
+        if let (true, Some(cluster)) = (held, &self.cluster)
+            && let Some(ticket) = self.question(Question::Unregister { method: method.clone(), by }, 0)
+        {
+            return cluster.send(Command::Unregister { account, method, socket: by.socket, ticket });
+        }
+        self.tell(by, "rpc-unregistered", method_argument(&method));
     }
 
     fn dispatch(&self, call: Box<Call>) {
@@ -209,7 +253,8 @@ impl Hub {
             // Its leaving is on the way to the home core or has arrived there, so this cannot go round in circles.
             return self.rpc_post(self.home_of(&call.account), Post::Call(call));
         }
-        let asked = self.calls.borrow_mut().ask(key, call.caller, call.ack, self.turn.now());
+        let asker = Asker::Connection(call.caller, call.ack);
+        let asked = self.calls.borrow_mut().ask(key, asker, self.turn.now());
         let Ok(id) = asked else {
             log::warn!("a call is refused: too many are under way");
             return self.answer(call.caller, call.ack, Outcome::Busy);
@@ -227,8 +272,14 @@ impl Hub {
     pub(super) fn rpc_acknowledged(&self, key: Key, id: u64, argument: Option<&str>) {
         // What was never asked, or too late, is ignored.
         let asked = self.calls.borrow_mut().answered(key, id);
-        if let Some(asked) = asked {
-            self.answer(asked.caller, asked.ack, Outcome::Answered(argument.map(str::to_string)));
+        match (asked.map(|asked| asked.asker), &self.cluster) {
+            (Some(Asker::Connection(caller, ack)), _) => {
+                self.answer(caller, ack, Outcome::Answered(argument.map(str::to_string)));
+            }
+            (Some(Asker::Replica(request)), Some(cluster)) => {
+                cluster.send(Command::Acknowledged { request, result: argument.map(str::to_string) });
+            }
+            _ => {}
         }
     }
 
@@ -236,19 +287,30 @@ impl Hub {
     pub(super) fn rpc_holder_gone(&self, key: Key) {
         let abandoned = self.calls.borrow_mut().gone(key);
         for asked in abandoned {
-            self.answer(asked.caller, asked.ack, Outcome::TimedOut);
+            self.give_up(asked.asker);
+        }
+    }
+
+    /// Nobody will answer. Another process has its own clock, and hears nothing of it.
+    fn give_up(&self, asker: Asker) {
+        if let Asker::Connection(caller, ack) = asker {
+            self.answer(caller, ack, Outcome::TimedOut);
         }
     }
 
     /// Gives up calls whose time is over. Called with every tick of the wheel.
     pub fn rpc_expire(&self) {
         let now = self.turn.now();
+        if !self.questions.borrow().is_empty() {
+            let over = self.questions.borrow_mut().expire(now);
+            over.into_iter().for_each(|question| self.unanswered(question));
+        }
         if self.calls.borrow().is_idle() {
             return;
         }
         let (timed_out, unclaimed) = self.calls.borrow_mut().expire(now);
         for asked in timed_out {
-            self.answer(asked.caller, asked.ack, Outcome::TimedOut);
+            self.give_up(asked.asker);
         }
         for call in unclaimed {
             self.answer(call.caller, call.ack, Outcome::NotAvailable);
@@ -263,6 +325,126 @@ impl Hub {
 
     fn tell(&self, to: Peer, event: &'static str, argument: String) {
         self.rpc_post(to.place.core, Post::Tell { to, event, argument });
+    }
+}
+
+// ---- with other processes ---------------------------------------------------------------------------------------
+//
+// The registry that all processes share says who holds a method, so it is asked for every call; a connection of this
+// process is then asked as it always is, and no other process hears of it.
+
+const REGISTER_FAILED: &str = r#"{"type":"register","error":"Internal error"}"#;
+const UNREGISTER_FAILED: &str = r#"{"type":"unregister","error":"Internal error"}"#;
+
+impl Hub {
+    /// Notes a question to the cluster; nothing if there are too many.
+    fn question(&self, question: Question, extra_ms: u64) -> Option<Ticket> {
+        match self.questions.borrow_mut().ask(question, self.turn.now(), extra_ms) {
+            Ok(number) => Some(Ticket { core: self.core, number }),
+            Err(_) => {
+                log::warn!("a question to the cluster is refused: too many are under way");
+                None
+            }
+        }
+    }
+
+    fn find_holder(&self, cluster: &Cluster, call: Box<Call>) {
+        let (account, method) = (call.account.clone(), call.method.clone());
+        let (caller, ack, grace_ms) = (call.caller, call.ack, self.settings.rpc_grace_ms);
+        match self.question(Question::Find(call), grace_ms) {
+            Some(ticket) => cluster.send(Command::Find { account, method, grace_ms, ticket }),
+            None => self.answer(caller, ack, Outcome::Busy),
+        }
+    }
+
+    /// The registry has said who holds a method.
+    pub(super) fn rpc_found(&self, ticket: Ticket, found: Found, waited: bool) {
+        let Some(Question::Find(call)) = self.questions.borrow_mut().take(ticket.number) else { return };
+        let is_there = matches!(found, Found::Here(..) | Found::Elsewhere(_));
+        if waited && is_there && call.on_behalf_of.is_some() {
+            return self.application().reconsider(call);
+        }
+        match found {
+            Found::Nobody => self.answer(call.caller, call.ack, Outcome::NotAvailable),
+            Found::Failed(reason) => self.answer(call.caller, call.ack, Outcome::Unreachable(reason)),
+            Found::Here(socket, _) if socket == call.caller.socket => {
+                self.answer(call.caller, call.ack, Outcome::SameSocket);
+            }
+            Found::Here(socket, place) => self.rpc_post(place.core, Post::Ask { holder: Peer { place, socket }, call }),
+            Found::Elsewhere(holder) => {
+                let Some(cluster) = &self.cluster else { return };
+                let argument = request_argument(&call.method, call.params.as_deref());
+                let arguments = format!(r#"["rpc-request",{argument}]"#);
+                let (account, method) = (call.account.clone(), call.method.clone());
+                let (caller, ack) = (call.caller, call.ack);
+                match self.question(Question::Call(call), 0) {
+                    Some(ticket) => cluster.send(Command::Ask { account, method, holder, arguments, ticket }),
+                    None => self.answer(caller, ack, Outcome::Busy),
+                }
+            }
+        }
+    }
+
+    /// Another process has answered a call, or nobody has.
+    pub(super) fn rpc_answered(&self, ticket: Ticket, answer: cluster::Answer) {
+        let Some(Question::Call(call)) = self.questions.borrow_mut().take(ticket.number) else { return };
+        let outcome = match answer {
+            cluster::Answer::Acknowledged(result) => Outcome::Answered(result),
+            cluster::Answer::NotAvailable => Outcome::NotAvailable,
+            cluster::Answer::TimedOut => Outcome::TimedOut,
+            cluster::Answer::Failed(reason) => Outcome::Unreachable(reason),
+        };
+        self.answer(call.caller, call.ack, outcome);
+    }
+
+    /// The registry has been changed, or could not be. The registration in this process stays in either case.
+    pub(super) fn rpc_registered(&self, ticket: Ticket, done: bool) {
+        let question = self.questions.borrow_mut().take(ticket.number);
+        match question {
+            Some(Question::Register { method, by }) if done => {
+                self.tell(by, "rpc-registered", method_argument(&method))
+            }
+            Some(Question::Unregister { method, by }) if done => {
+                self.tell(by, "rpc-unregistered", method_argument(&method));
+            }
+            Some(question) => self.unanswered(question),
+            None => {}
+        }
+    }
+
+    fn unanswered(&self, question: Question) {
+        match question {
+            Question::Register { by, .. } => self.tell(by, "rpc-error", REGISTER_FAILED.to_string()),
+            Question::Unregister { by, .. } => self.tell(by, "rpc-error", UNREGISTER_FAILED.to_string()),
+            Question::Find(call) | Question::Call(call) => self.answer(call.caller, call.ack, Outcome::TimedOut),
+        }
+    }
+
+    /// Asks a connection for another process; `true` if it is asked, here or on its core.
+    pub(super) fn rpc_ask_for_replica(&self, holder: Peer, request: &RequestId, arguments: &str) -> bool {
+        if holder.place.core != self.core {
+            let (request, arguments) = (request.clone(), arguments.to_string());
+            self.rpc_post(holder.place.core, Post::AskForReplica { holder, request, arguments });
+            return true;
+        }
+        if !self.is_connected(holder.place.key, holder.socket) {
+            return false;
+        }
+        let asker = Asker::Replica(request.clone());
+        let asked = self.calls.borrow_mut().ask(holder.place.key, asker, self.turn.now());
+        let Ok(id) = asked else {
+            log::warn!("a call of another replica is refused: too many are under way");
+            return false;
+        };
+        self.emit(
+            holder.place.key,
+            Frame::text(|out| {
+                out.extend_from_slice(b"42");
+                out.extend_from_slice(id.to_string().as_bytes());
+                out.extend_from_slice(arguments.as_bytes());
+            }),
+        );
+        true
     }
 }
 

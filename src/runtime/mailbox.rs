@@ -75,6 +75,13 @@ impl<T> Inbox<T> {
         monoio::net::UnixStream::from_std(self.woken.try_clone()?)
     }
 
+    /// The same for a thread that is no core: the descriptor, which does not block.
+    pub fn wake_std(&self) -> io::Result<UnixStream> {
+        let woken = self.woken.try_clone()?;
+        woken.set_nonblocking(true)?;
+        Ok(woken)
+    }
+
     /// Takes everything that waits. `into` must be empty and becomes the vector the senders fill next, so that two
     /// vectors go back and forth without being allocated again. Returns whether a message was refused since last time.
     pub fn take(&self, into: &mut Vec<T>) -> bool {

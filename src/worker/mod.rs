@@ -1,12 +1,14 @@
 //! Work that nobody asks for: writing presence, noticing silence, pruning the change log, counting rows.
 //!
 //! Owns: when it happens. Never: what is allowed or announced (`domain`).
-//! Presence is written by every core, for its own connections. The other loops run on one core of a process, in the
+//! Presence is written by every core, for its own connections; in a cluster with a worker it is given to a queue that
+//! the worker writes ([`presence_queue`]). The other loops run on one core of a process, in the
 //! roles `all` and `worker`; several processes may run them at once. Implements `spec/configuration.md` §6.
 
 pub mod changes_cleanup;
 pub mod gauges;
 pub mod presence_flush;
+pub mod presence_queue;
 pub mod timeouts;
 
 use std::rc::Rc;

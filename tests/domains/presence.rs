@@ -72,7 +72,7 @@ pub async fn flushing(server: Rc<Server>) {
     }
     caches.machines.borrow_mut().admit(&machine, &alice.id, stale, now);
     caches.machines.borrow_mut().record(&machine, &alice.id, now - 1_000);
-    PresenceFlush::start(Rc::clone(&server.ctx), Rc::clone(&caches)).flush().await;
+    PresenceFlush::start(Rc::clone(&server.ctx), Rc::clone(&caches), None).flush().await;
 
     for (session, at) in [(&first, now - 2), (&second, now - 1)] {
         let row = presence::session(&server.ctx, &alice.id, session).await.unwrap();

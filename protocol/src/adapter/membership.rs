@@ -123,6 +123,16 @@ impl Membership {
         gone
     }
 
+    /// The stream could not be read for a while. Nobody is blamed for a silence that was ours; and whoever came in the
+    /// meantime is not known, so everybody is asked to speak up.
+    pub fn resume(&mut self, now: Millis) {
+        for last in self.members.values_mut() {
+            *last = now;
+        }
+        self.began = now;
+        self.announced = false;
+    }
+
     /// What has to be sent for the sake of the membership. One answer serves all announcements since the last look.
     pub fn poll_transmit(&mut self, now: Millis) -> Option<Message<'static>> {
         if self.left {
@@ -215,6 +225,18 @@ mod tests {
         assert_eq!(membership.count(), 1);
         assert_eq!(membership.heard(&uid(3), Kind::BroadcastAck, 10_002), Heard::New { fresh: false });
         assert!(!membership.is_settled(5_999) && membership.is_settled(6_000));
+    }
+
+    #[test]
+    fn a_silence_of_ours_is_nobody_elses() {
+        let mut membership = Membership::new(uid(1), 0);
+        membership.poll_transmit(0);
+        membership.heard(&uid(2), Kind::Heartbeat, 0);
+        membership.resume(60_000);
+        assert_eq!(membership.handle_timeout(60_000), []);
+        assert_eq!(membership.poll_transmit(60_000), Some(Message::InitialHeartbeat));
+        assert!(!membership.is_settled(60_000));
+        assert_eq!(membership.handle_timeout(70_001), [uid(2)]);
     }
 
     #[test]

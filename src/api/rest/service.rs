@@ -25,16 +25,21 @@ pub async fn health(ctx: Rc<Context>, (): ()) -> Result<Response, Error> {
         service: &'static str,
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<&'static str>,
+        /// Only while other replicas cannot be reached. Clients of this one are served all the same, so that is no
+        /// reason to take traffic away from it, and from all others with it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        replicas: Option<&'static str>,
     }
+    let replicas = (ctx.events.reaches_replicas() == Some(false)).then_some("unreachable");
     let probe = ctx.db.query(&PROBE, Vec::new()).await;
     let timestamp = protocol::http::date::format_iso(u64::try_from(now_ms()).unwrap_or_default());
     let timestamp = String::from_utf8_lossy(&timestamp).into_owned();
     Ok(match probe {
-        Ok(_) => Response::ok(&Health { status: "ok", timestamp, service: "happy-server", error: None }),
+        Ok(_) => Response::ok(&Health { status: "ok", timestamp, service: "happy-server", error: None, replicas }),
         Err(error) => {
             log::error!("health: the database does not answer: {error}");
             let error = Some("Database connectivity failed");
-            Response::json(503, &Health { status: "error", timestamp, service: "happy-server", error })
+            Response::json(503, &Health { status: "error", timestamp, service: "happy-server", error, replicas })
         }
     })
 }

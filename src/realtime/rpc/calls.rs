@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::{Call, Peer};
+use super::{Asker, Call};
 use crate::model::ids::AccountId;
 use crate::runtime::slab::Key;
 use crate::runtime::timer::Millis;
@@ -29,11 +29,10 @@ pub const WAITING_BYTES_MAX: usize = 32 << 20;
 const STALE_MAX: usize = 256;
 
 /// Who waits for the answer to a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
     id: u64,
-    pub caller: Peer,
-    pub ack: Option<u64>,
+    pub asker: Asker,
 }
 
 /// Too many calls are under way.
@@ -60,7 +59,7 @@ pub struct Calls {
 
 impl Calls {
     /// Notes that a connection is asked now; gives the id of its acknowledgement.
-    pub fn ask(&mut self, target: Key, caller: Peer, ack: Option<u64>, now: Millis) -> Result<u64, Busy> {
+    pub fn ask(&mut self, target: Key, asker: Asker, now: Millis) -> Result<u64, Busy> {
         if self.in_flight >= CALLS_MAX {
             return Err(Busy);
         }
@@ -71,7 +70,7 @@ impl Calls {
         let id = self.next_id;
         self.next_id += 1;
         debug_assert!(of_target.last().is_none_or(|last| last.id < id));
-        of_target.push(Asked { id, caller, ack });
+        of_target.push(Asked { id, asker });
         self.in_flight += 1;
         self.deadlines.push_back((now + TIMEOUT_MS, target, id));
         if self.deadlines.len() > 2 * self.in_flight + STALE_MAX {
@@ -182,6 +181,7 @@ mod tests {
     use super::*;
     use crate::model::ids::SocketId;
     use crate::realtime::home::Place;
+    use crate::realtime::rpc::Peer;
     use crate::runtime::cores::CoreId;
     use crate::runtime::slab::Slab;
 
@@ -211,12 +211,12 @@ mod tests {
         let [caller, target, other] = keys();
         let mut calls = Calls::default();
         let caller = peer(caller);
-        let first = calls.ask(target, caller, Some(7), 0).unwrap();
-        let second = calls.ask(other, caller, None, 0).unwrap();
+        let first = calls.ask(target, Asker::Connection(caller, Some(7)), 0).unwrap();
+        let second = calls.ask(other, Asker::Connection(caller, None), 0).unwrap();
         assert_ne!(first, second);
         assert_eq!(calls.answered(other, first), None);
         assert_eq!(calls.answered(target, second), None);
-        assert_eq!(calls.answered(target, first).map(|asked| (asked.caller, asked.ack)), Some((caller, Some(7))));
+        assert_eq!(calls.answered(target, first).map(|asked| asked.asker), Some(Asker::Connection(caller, Some(7))));
         assert_eq!(calls.answered(target, first), None);
         assert_eq!(calls.gone(target), []);
         assert_eq!(calls.gone(other).len(), 1);
@@ -227,8 +227,8 @@ mod tests {
     fn time_runs_out_in_order_and_late_answers_are_ignored() {
         let [caller, target, _] = keys();
         let mut calls = Calls::default();
-        let first = calls.ask(target, peer(caller), Some(1), 1_000).unwrap();
-        let second = calls.ask(target, peer(caller), Some(2), 1_500).unwrap();
+        let first = calls.ask(target, Asker::Connection(peer(caller), Some(1)), 1_000).unwrap();
+        let second = calls.ask(target, Asker::Connection(peer(caller), Some(2)), 1_500).unwrap();
         assert_eq!(calls.expire(1_000 + TIMEOUT_MS - 1).0, []);
         assert_eq!(calls.expire(1_000 + TIMEOUT_MS).0.iter().map(|asked| asked.id).collect::<Vec<_>>(), [first]);
         assert_eq!(calls.answered(target, first), None);
@@ -242,17 +242,17 @@ mod tests {
     fn a_target_has_a_limit_and_old_deadlines_are_forgotten() {
         let [caller, target, other] = keys();
         let mut calls = Calls::default();
-        let slow = calls.ask(other, peer(caller), None, 0).unwrap();
+        let slow = calls.ask(other, Asker::Connection(peer(caller), None), 0).unwrap();
         for now in 0..10_000 {
-            let id = calls.ask(target, peer(caller), Some(1), now).unwrap();
+            let id = calls.ask(target, Asker::Connection(peer(caller), Some(1)), now).unwrap();
             assert!(calls.answered(target, id).is_some());
         }
         assert!(calls.deadlines.len() <= 2 + STALE_MAX, "{}", calls.deadlines.len());
         for _ in 0..CALLS_PER_TARGET_MAX {
-            calls.ask(target, peer(caller), Some(1), 10_000).unwrap();
+            calls.ask(target, Asker::Connection(peer(caller), Some(1)), 10_000).unwrap();
         }
-        assert_eq!(calls.ask(target, peer(caller), Some(1), 10_000), Err(Busy));
-        assert!(calls.ask(other, peer(caller), Some(1), 10_000).is_ok());
+        assert_eq!(calls.ask(target, Asker::Connection(peer(caller), Some(1)), 10_000), Err(Busy));
+        assert!(calls.ask(other, Asker::Connection(peer(caller), Some(1)), 10_000).is_ok());
         assert_eq!(calls.expire(TIMEOUT_MS).0.iter().map(|asked| asked.id).collect::<Vec<_>>(), [slow]);
         assert_eq!(calls.expire(10_000 + TIMEOUT_MS).0.len(), CALLS_PER_TARGET_MAX + 1);
         assert_eq!(calls.in_flight, 0);

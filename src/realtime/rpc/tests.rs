@@ -60,7 +60,8 @@ impl Process {
         let applications = vec![Rc::new(Quiet::default()), Rc::new(Quiet::default())];
         let hub = |core: u16| {
             let hub =
-                Hub::new(CoreId(core), Turn::new(), settings.clone(), Arc::clone(&mailboxes), Arc::default()).unwrap();
+                Hub::new(CoreId(core), Turn::new(), settings.clone(), Arc::clone(&mailboxes), None, Arc::default())
+                    .unwrap();
             hub.set_application(Rc::clone(&applications[usize::from(core)]) as _);
             hub
         };

@@ -1,0 +1,293 @@
+//! Other processes: what replicas tell each other through Redis, in the format of the reference server, so that both
+//! kinds can serve one user base during a migration (`spec/cluster.md`, docs/cluster.md).
+//!
+//! Owns: one thread with everything that talks to Redis: the stream in ([`reader`]) and out ([`outbox`]), the registry
+//! of methods ([`registry`]), the queue of presence ([`presence`]). The rules of the stream are `protocol::adapter`.
+//! Never: rules, statements, sockets, frames. It does not know why an event exists.
+//! Invariants: a process is one member with one answer, whatever the number of its cores; nothing here ever waits for a
+//! core, and no core for Redis; every queue has a limit in bytes or entries.
+//!
+//! Cores hand over [`Command`]s with [`Cluster`] and get [`Inbound`]s through [`Cores`]. A process without a cluster has
+//! no `Cluster` at all.
+
+pub mod directory;
+mod link;
+mod node;
+pub mod outbox;
+pub mod presence;
+mod reader;
+pub mod registry;
+pub mod rooms;
+mod thread;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+pub use self::link::check_url;
+pub use self::thread::{Error, Handle, Settings, start};
+use crate::model::ids::{AccountId, SocketId};
+use crate::observe::metrics::cluster::{ClusterMetrics, Count, Level};
+use crate::runtime::cores::CoreId;
+use crate::runtime::mailbox::Mailbox;
+use crate::runtime::slab::Key;
+use presence::Report;
+pub use protocol::adapter::name::RequestId;
+use rooms::Room;
+
+/// Bytes that may wait to be published before ephemerals are dropped; they are out of date soon anyway.
+pub const EPHEMERAL_QUEUE_BYTES_MAX: usize = 8 << 20;
+
+/// Bytes that may wait to be published at all: at a thousand updates of 1 KB a second, a minute without Redis. What is
+/// dropped beyond is made up for by telling the clients of all replicas to come again.
+pub const QUEUE_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes of events of other replicas that may wait for the cores. Ephemerals are dropped at half of it.
+pub const INBOUND_BYTES_MAX: usize = 64 << 20;
+
+/// Where a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    pub core: CoreId,
+    pub key: Key,
+}
+
+/// An event for other replicas.
+#[derive(Debug)]
+pub struct Publication {
+    pub rooms: Vec<Room>,
+    /// The connection that is not to hear of it.
+    pub except: Option<SocketId>,
+    /// The name of the event and its argument: a JSON array.
+    pub arguments: String,
+    /// Updates may not be lost; ephemerals may.
+    pub durable: bool,
+}
+
+/// Names a question of a core; the answer carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ticket {
+    pub core: CoreId,
+    pub number: u64,
+}
+
+/// What cores want.
+#[derive(Debug)]
+pub enum Command {
+    Joined {
+        account: AccountId,
+        socket: SocketId,
+        place: Place,
+    },
+    Left {
+        socket: SocketId,
+    },
+    Publish(Publication),
+    /// Makes a connection of this process the holder of a method; answered by [`Inbound::Registered`].
+    Register {
+        account: AccountId,
+        method: String,
+        socket: SocketId,
+        ticket: Ticket,
+    },
+    /// Gives a method up, if it is still this connection's; answered by [`Inbound::Registered`].
+    Unregister {
+        account: AccountId,
+        method: String,
+        socket: SocketId,
+        ticket: Ticket,
+    },
+    /// Who holds a method? Waits up to `grace_ms` for somebody to register it. Answered by [`Inbound::Found`].
+    Find {
+        account: AccountId,
+        method: String,
+        grace_ms: u64,
+        ticket: Ticket,
+    },
+    /// Sends an event to a connection of another process and waits for its acknowledgement; `arguments` is the JSON
+    /// array of the event. Answered by [`Inbound::Answered`].
+    Ask {
+        account: AccountId,
+        method: String,
+        holder: String,
+        arguments: String,
+        ticket: Ticket,
+    },
+    /// An [`Ask`] went to so many connections of a core.
+    Counted {
+        request: RequestId,
+        count: u64,
+    },
+    /// One of them has acknowledged; the raw JSON of the first argument.
+    Acknowledged {
+        request: RequestId,
+        result: Option<String>,
+    },
+    /// Signs of life for the worker to write.
+    Seen(Vec<Report>),
+    /// The rows of these entries of the presence queue are written.
+    Written(Vec<String>),
+}
+
+/// Who holds a method.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    Nobody,
+    /// A connection of this process.
+    Here(SocketId, Place),
+    /// The id of a connection somewhere else.
+    Elsewhere(String),
+    /// Redis does not answer; why.
+    Failed(String),
+}
+
+/// What became of a question to another process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The raw JSON of the first argument of the acknowledgement.
+    Acknowledged(Option<String>),
+    NotAvailable,
+    TimedOut,
+    /// Redis does not answer; why.
+    Failed(String),
+}
+
+/// Which connections of a core an event is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Members of an account, at its home.
+    Home(AccountId),
+    /// Everybody who is at home on this core.
+    All,
+}
+
+/// An event of another process.
+#[derive(Debug)]
+pub struct Broadcast {
+    pub target: Target,
+    pub rooms: Vec<Room>,
+    pub except: Vec<Room>,
+    /// The account's cursor, if the event is an update.
+    pub seq: Option<i64>,
+    /// The name of the event and its arguments: a JSON array.
+    pub arguments: String,
+    /// Returns the bytes to the limit when the core is done with them.
+    pub weight: Weight,
+}
+
+/// An event of another process that is to be acknowledged.
+#[derive(Debug)]
+pub struct Ask {
+    pub request: RequestId,
+    pub targets: Vec<Target>,
+    pub rooms: Vec<Room>,
+    pub except: Vec<Room>,
+    pub arguments: String,
+}
+
+/// What cores are told.
+#[derive(Debug)]
+pub enum Inbound {
+    Broadcast(Broadcast),
+    /// Answer with [`Command::Counted`], once and soon.
+    Ask(Ask),
+    Registered {
+        ticket: Ticket,
+        done: bool,
+    },
+    /// `waited`: the method was registered only after the question.
+    Found {
+        ticket: Ticket,
+        found: Found,
+        waited: bool,
+    },
+    Answered {
+        ticket: Ticket,
+        answer: Answer,
+    },
+    /// Updates were lost: every client has to come again and catch up.
+    Resync,
+}
+
+/// The way to the cores.
+pub trait Cores: Send + Sync {
+    fn count(&self) -> usize;
+    /// The core on which an account's members are listed.
+    fn home_of(&self, account: &AccountId) -> CoreId;
+    /// Leaves something for a core. `false`: it is too far behind.
+    fn post(&self, core: CoreId, inbound: Inbound) -> bool;
+}
+
+/// Bytes that count against a limit until this is dropped.
+#[derive(Debug)]
+pub struct Weight {
+    bytes: usize,
+    total: Arc<AtomicUsize>,
+}
+
+impl Weight {
+    fn new(bytes: usize, total: &Arc<AtomicUsize>) -> Self {
+        total.fetch_add(bytes, Ordering::Relaxed);
+        Self { bytes, total: Arc::clone(total) }
+    }
+}
+
+impl Drop for Weight {
+    fn drop(&mut self) {
+        self.total.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// What the cores and the thread know together.
+pub(crate) struct Shared {
+    /// Bytes that wait to be published.
+    queued: AtomicUsize,
+    /// Updates were dropped since the stream was last told.
+    lost: AtomicBool,
+    metrics: Arc<ClusterMetrics>,
+}
+
+/// The way from the cores. Never blocks and never fails: what cannot be done is answered so, or counted.
+pub struct Cluster {
+    mailbox: Arc<Mailbox<Command>>,
+    shared: Arc<Shared>,
+}
+
+impl Cluster {
+    pub fn send(&self, command: Command) {
+        if self.mailbox.send(command).is_err() {
+            // A million commands behind: the thread is not coming back, and neither are its answers.
+            log::error!("the thread that talks to Redis does not keep up: a command is dropped");
+            self.shared.lost.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Hands an event over to the other replicas.
+    pub fn publish(&self, publication: Publication) {
+        let bytes = publication.arguments.len();
+        let queued = self.shared.queued.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let (limit, dropped) = match publication.durable {
+            true => (QUEUE_BYTES_MAX, Count::DroppedUpdate),
+            false => (EPHEMERAL_QUEUE_BYTES_MAX, Count::DroppedEphemeral),
+        };
+        if queued > limit {
+            self.shared.queued.fetch_sub(bytes, Ordering::Relaxed);
+            self.shared.metrics.inc(dropped);
+            if publication.durable && !self.shared.lost.swap(true, Ordering::Relaxed) {
+                log::error!(
+                    "Redis has been away for too long: clients of other replicas miss updates and will be told"
+                );
+            }
+            return;
+        }
+        self.send(Command::Publish(publication));
+    }
+
+    pub fn metrics(&self) -> &Arc<ClusterMetrics> {
+        &self.shared.metrics
+    }
+
+    /// Whether Redis answers.
+    pub fn is_up(&self) -> bool {
+        self.shared.metrics.level(Level::RedisUp) == 1
+    }
+}

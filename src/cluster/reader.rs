@@ -1,0 +1,168 @@
+//! The stream in: one connection that reads, from the end at the start, and from its last position after a loss.
+//!
+//! Entries go to [`Node::entry`] in their order. A position that has left the stream means that entries were trimmed
+//! before they were read; then all clients of this process are told to come again (`spec/cluster.md` §3).
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use protocol::adapter::entry::{Entry, STREAM};
+use redis::{RedisError, RedisResult, Value};
+
+use super::link::Link;
+use super::node::Node;
+use crate::observe::metrics::cluster::{Count, Level};
+
+/// Entries of one read.
+const COUNT: usize = 100;
+const BLOCK_MS: u64 = 100;
+
+/// A read that took longer than this was not a read that waited.
+pub(super) const STALL_MS: u64 = 2_000;
+
+/// Names and values of an entry.
+pub(super) type Fields = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// Where the stream has been read to.
+pub(super) struct Position {
+    id: String,
+    /// Whether `id` is an entry that was read, which is how long it can be looked for.
+    was_read: bool,
+}
+
+/// The end of the stream. Asked for once, so that nothing between two reads is missed (closes C-1).
+pub(super) async fn end(connection: &mut redis::aio::MultiplexedConnection) -> RedisResult<Position> {
+    let mut command = redis::cmd("XINFO");
+    command.arg("STREAM").arg(STREAM);
+    let id = match command.query_async::<Value>(connection).await {
+        Ok(Value::Array(parts)) => {
+            let at = parts.iter().position(|part| text(part) == Some("last-generated-id"));
+            at.and_then(|at| parts.get(at + 1)).and_then(text).unwrap_or("0-0").to_string()
+        }
+        Ok(_) => "0-0".to_string(),
+        // There is no stream yet.
+        Err(error) if error.code() == Some("ERR") => "0-0".to_string(),
+        Err(error) => return Err(error),
+    };
+    Ok(Position { id, was_read: false })
+}
+
+pub(super) async fn run(node: Rc<Node>, link: Rc<Link>, mut position: Position) {
+    // Whether entries may have been trimmed since the last read.
+    let mut in_doubt = false;
+    let mut read_at = node.now();
+    while !node.is_stopping() {
+        let mut connection = link.wait().await;
+        match read(&mut connection, &position, in_doubt).await {
+            Ok((entries, mut is_gap)) => {
+                let now = node.now();
+                let stalled = now.saturating_sub(read_at) > STALL_MS;
+                read_at = now;
+                if stalled && !in_doubt && position.was_read {
+                    // Nobody knows whether the pause was before the read or in it.
+                    is_gap = is_trimmed(&mut connection, &position).await;
+                }
+                if stalled || node.metrics().level(Level::RedisUp) == 0 {
+                    node.resumed();
+                }
+                node.read_at(now);
+                // Who has come since is known before anything is looked at.
+                node.drain();
+                if is_gap {
+                    log::error!(
+                        "entries were trimmed before they were read: all clients are disconnected and catch up"
+                    );
+                    node.count(Count::Gaps);
+                    node.resync();
+                }
+                in_doubt = stalled || entries.len() == COUNT;
+                for (id, fields) in entries {
+                    let pairs = fields.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
+                    match Entry::read(pairs) {
+                        Some(entry) => node.entry(&entry),
+                        None => node.count(Count::EntriesMalformed),
+                    }
+                    node.lag(&id);
+                    position = Position { id, was_read: true };
+                }
+                node.conclude();
+            }
+            Err(error) => {
+                if node.is_stopping() {
+                    return;
+                }
+                node.deaf(&error);
+                link.failed(&error).await;
+                in_doubt = true;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+type Read = (Vec<(String, Fields)>, bool);
+
+/// Waits for entries behind a position. If there is doubt, asks in the same breath whether the entry at the position is
+/// still there: then nothing behind it was trimmed before the read.
+async fn read(
+    connection: &mut redis::aio::MultiplexedConnection,
+    position: &Position,
+    in_doubt: bool,
+) -> Result<Read, RedisError> {
+    let in_doubt = in_doubt && position.was_read;
+    let mut pipeline = redis::pipe();
+    pipeline.cmd("XREAD").arg("BLOCK").arg(BLOCK_MS).arg("COUNT").arg(COUNT);
+    pipeline.arg("STREAMS").arg(STREAM).arg(&position.id);
+    if in_doubt {
+        pipeline.cmd("XRANGE").arg(STREAM).arg(&position.id).arg(&position.id).arg("COUNT").arg(1);
+    }
+    let mut answers: Vec<Value> = pipeline.query_async(connection).await?;
+    let is_gap = in_doubt && answers.pop().is_none_or(|answer| entries(answer).is_empty());
+    let mut found = Vec::new();
+    if let Some(Value::Array(streams)) = answers.pop() {
+        for stream in streams {
+            if let Value::Array(mut parts) = stream
+                && parts.len() == 2
+            {
+                found.append(&mut entries(parts.swap_remove(1)));
+            }
+        }
+    }
+    Ok((found, is_gap))
+}
+
+/// Whether the entry at a position has left the stream. If that cannot be found out the next read fails, too, and asks.
+async fn is_trimmed(connection: &mut redis::aio::MultiplexedConnection, position: &Position) -> bool {
+    let mut command = redis::cmd("XRANGE");
+    command.arg(STREAM).arg(&position.id).arg(&position.id).arg("COUNT").arg(1);
+    command.query_async::<Value>(connection).await.is_ok_and(|answer| entries(answer).is_empty())
+}
+
+/// The entries of an answer. What has no fields was deleted.
+pub(super) fn entries(answer: Value) -> Vec<(String, Fields)> {
+    let Value::Array(entries) = answer else { return Vec::new() };
+    entries.into_iter().filter_map(entry).collect()
+}
+
+fn entry(value: Value) -> Option<(String, Fields)> {
+    let Value::Array(parts) = value else { return None };
+    let mut parts = parts.into_iter();
+    let id = text(&parts.next()?)?.to_string();
+    let Value::Array(flat) = parts.next()? else { return None };
+    let mut fields = Vec::with_capacity(flat.len() / 2);
+    let mut flat = flat.into_iter();
+    while let (Some(name), Some(value)) = (flat.next(), flat.next()) {
+        if let (Value::BulkString(name), Value::BulkString(value)) = (name, value) {
+            fields.push((name, value));
+        }
+    }
+    Some((id, fields))
+}
+
+fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text),
+        _ => None,
+    }
+}

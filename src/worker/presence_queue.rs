@@ -1,0 +1,164 @@
+//! Writes what the processes that serve clients have put into the presence queue (`spec/realtime.md` §10.3).
+//!
+//! Invariant: an entry is acknowledged only after its row is written, so a worker that is killed loses nothing: another
+//! one, or the same one after its restart, claims the entry. Of each session or machine the latest time is written.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cluster::presence::{Received, Report, Subject, UNWRITTEN_MAX};
+use crate::cluster::{Cluster, Command};
+use crate::domain::{Context, presence};
+use crate::model::ids::{AccountId, MachineId, SessionId};
+use crate::realtime::presence::Seen;
+use crate::runtime::mailbox::Inbox;
+use crate::storage::Error;
+
+pub const INTERVAL_MS: u64 = 5_000;
+
+pub struct PresenceQueue {
+    ctx: Rc<Context>,
+    cluster: Arc<Cluster>,
+    entries: Inbox<Received>,
+    /// Read, and not written yet.
+    unwritten: RefCell<Unwritten>,
+    running: Cell<bool>,
+}
+
+/// Pure.
+#[derive(Default)]
+struct Unwritten {
+    /// The latest time of each session, and of each account's machine.
+    sessions: HashMap<String, (String, i64)>,
+    machines: HashMap<(String, String), i64>,
+    /// Entries whose times these are.
+    entries: Vec<String>,
+}
+
+impl Unwritten {
+    fn take_in(&mut self, received: Received) {
+        self.entries.push(received.entry);
+        let Some(Report { subject, id, account, at }) = received.report else { return };
+        match subject {
+            Subject::Session => {
+                let latest = self.sessions.entry(id).or_insert_with(|| (account, at));
+                latest.1 = latest.1.max(at);
+            }
+            Subject::Machine => {
+                let latest = self.machines.entry((account, id)).or_insert(at);
+                *latest = (*latest).max(at);
+            }
+        }
+    }
+
+    fn sessions(&self) -> Vec<Seen<SessionId>> {
+        let seen = self.sessions.iter();
+        let mut seen: Vec<_> = seen
+            .map(|(id, (account, at))| Seen {
+                id: SessionId::from(id.as_str()),
+                account: AccountId::from(account.as_str()),
+                at: *at,
+            })
+            .collect();
+        seen.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        seen
+    }
+
+    fn machines(&self) -> Vec<Seen<MachineId>> {
+        let seen = self.machines.iter();
+        let mut seen: Vec<_> = seen
+            .map(|((account, id), at)| Seen {
+                id: MachineId::from(id.as_str()),
+                account: AccountId::from(account.as_str()),
+                at: *at,
+            })
+            .collect();
+        seen.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        seen
+    }
+}
+
+impl PresenceQueue {
+    /// Starts the loop.
+    pub fn start(ctx: Rc<Context>, cluster: Arc<Cluster>, entries: Inbox<Received>) -> Rc<Self> {
+        let this = Rc::new(Self { ctx, cluster, entries, unwritten: RefCell::default(), running: Cell::new(false) });
+        let repeated = Rc::clone(&this);
+        monoio::spawn(async move {
+            loop {
+                monoio::time::sleep(Duration::from_millis(INTERVAL_MS)).await;
+                repeated.flush().await;
+            }
+        });
+        this
+    }
+
+    /// Writes everything that was read, then has it acknowledged. What cannot be written stays and is tried again. Also
+    /// called when the process ends.
+    pub async fn flush(&self) {
+        while self.running.get() {
+            monoio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.running.set(true);
+        let mut unwritten = self.unwritten.take();
+        // While the database is away what was read waits, and nothing more is taken; then nothing more is read either.
+        if unwritten.entries.len() < UNWRITTEN_MAX {
+            let mut received = Vec::new();
+            self.entries.take(&mut received);
+            received.into_iter().for_each(|received| unwritten.take_in(received));
+        }
+        if !unwritten.entries.is_empty() {
+            match self.write(&unwritten).await {
+                Ok(()) => self.cluster.send(Command::Written(unwritten.entries)),
+                Err(Error::Invalid(text)) => {
+                    // It would be refused again and hold up all others; the next signs of life follow soon.
+                    log::error!("the presence of {} entries cannot be written: {text}", unwritten.entries.len());
+                    self.cluster.send(Command::Written(unwritten.entries));
+                }
+                Err(error) => {
+                    log::error!("the presence of {} entries is not written yet: {error}", unwritten.entries.len());
+                    *self.unwritten.borrow_mut() = unwritten;
+                }
+            }
+        }
+        self.running.set(false);
+    }
+
+    async fn write(&self, unwritten: &Unwritten) -> Result<(), Error> {
+        presence::store_sessions(&self.ctx, &unwritten.sessions()).await?;
+        presence::store_machines(&self.ctx, &unwritten.machines()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_time_is_written_and_every_entry_acknowledged() {
+        let mut unwritten = Unwritten::default();
+        let report = |subject, id: &str, account: &str, at| {
+            Some(Report { subject, id: id.to_string(), account: account.to_string(), at })
+        };
+        let reports = [
+            report(Subject::Session, "s", "a", 5),
+            report(Subject::Session, "s", "b", 9),
+            report(Subject::Session, "s", "a", 7),
+            None,
+            report(Subject::Machine, "m", "a", 3),
+            report(Subject::Machine, "m", "b", 2),
+        ];
+        for (n, report) in reports.into_iter().enumerate() {
+            unwritten.take_in(Received { entry: n.to_string(), report });
+        }
+        assert_eq!(unwritten.entries, ["0", "1", "2", "3", "4", "5"]);
+        let sessions: Vec<_> = unwritten.sessions().into_iter().map(|seen| (String::from(seen.id), seen.at)).collect();
+        assert_eq!(sessions, [("s".to_string(), 9)]);
+        let mut machines: Vec<_> =
+            unwritten.machines().into_iter().map(|seen| (String::from(seen.account), seen.at)).collect();
+        machines.sort();
+        assert_eq!(machines, [("a".to_string(), 3), ("b".to_string(), 2)]);
+    }
+}
