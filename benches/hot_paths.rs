@@ -11,7 +11,7 @@ use happier_server::crypto::token::{TokenCache, Tokens};
 use happier_server::model::ids::{AccountId, SessionId, SocketId};
 use happier_server::net::frame::Frame;
 use happier_server::realtime::event::{Audience, Ephemeral, Update};
-use happier_server::realtime::home::{Class, Home, Member, Place};
+use happier_server::realtime::home::{Class, Home, Member, Notice, Place};
 use happier_server::runtime::cores::CoreId;
 use happier_server::runtime::mailbox::mailbox;
 use happier_server::runtime::slab::Slab;
@@ -58,7 +58,8 @@ fn fanout(criterion: &mut Criterion) {
                 };
                 home.offer(update, 0, &mut due);
                 for released in due.drain(..) {
-                    let argument = &released.update.body;
+                    let Notice::Own(update) = &released.notice else { unreachable!("offered as our own") };
+                    let argument = &update.body;
                     let frame = Frame::text(|out| protocol::socketio::packet::encode_event(out, "update", argument));
                     for member in home.recipients_of(&released) {
                         black_box((member.place, frame.clone()));
