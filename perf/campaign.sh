@@ -12,11 +12,12 @@ cd "$(dirname "$0")/.." || exit 1
 . perf/lib.sh
 mode=${1:-quick}
 case $mode in
-    quick) echo_=(2 2) idle=(18000 10 1) fanout=(2 2) messages=(1 3) operations=(1 2) scaling=(1 2) start=(10) hold=(30) mixed=15 ;;
-    full) echo_=(5 3) idle=(18000 20 3) fanout=(5 3) messages=(3 5) operations=(3 3) scaling=(3 3) start=(20) hold=(600) mixed=60 ;;
+    quick) echo_=(2 2) idle=(18000 10 1) fanout=(2 2) messages=(1 3) operations=(1 2) scaling=(1 2) start=(10) hold=(30) mixed_seconds=15 ;;
+    full) echo_=(5 3) idle=(18000 20 3) fanout=(5 3) messages=(3 5) operations=(3 3) scaling=(3 3) start=(20) hold=(600) mixed_seconds=60 ;;
     *) echo "usage: perf/campaign.sh [quick|full]" >&2; exit 2 ;;
 esac
 
+unset CAMPAIGN
 build || exit 1
 build_peers || exit 1
 start_postgres || exit 1
@@ -46,12 +47,14 @@ part scaling perf/scaling.sh "${scaling[@]}"
 part start env DATABASE_URL="$database_url" perf/start.sh "${start[@]}"
 part messages env DATABASE_URL="$database_url" perf/messages.sh "${messages[@]}"
 mixed() {
-    DATABASE_URL=$database_url HAPPIER_ENV="HAPPIER_CORES=$(nproc)" start_server
-    keep mixed
     unpin
-    measure "$server_pid" mixed --url "http://$server_address" --connections 4000 --seconds "$mixed"
+    DATABASE_URL=$database_url HAPPIER_ENV="HAPPIER_CORES=$(nproc)" start_server || return
+    keep mixed
+    local status=0
+    measure "$server_pid" mixed --url "http://$server_address" --connections 4000 --seconds "$mixed_seconds" || status=1
     cat "$work/report"
     stop_server
+    return "$status"
 }
 part mixed mixed
 part hold perf/hold.sh "${hold[@]}"

@@ -126,7 +126,7 @@ start_postgres() {
         port=$((20000 + RANDOM % 10000))
         if as_postgres "$postgres_programs/pg_ctl" -D "$postgres_folder/data" -w -l "$postgres_folder/log" \
             -o "-p $port -k $postgres_folder -c listen_addresses=127.0.0.1" start >/dev/null; then
-            DATABASE_URL=postgresql://happier@127.0.0.1:$port/postgres
+            export DATABASE_URL=postgresql://happier@127.0.0.1:$port/postgres
             return
         fi
     done

@@ -38,8 +38,8 @@ once() { # FLAVOR
         $1 == "Rss:" { resident = $2 } $1 == "Anonymous:" { anonymous = $2 }
         END { print ms / 100, resident * 1024, anonymous * 1024 }' "/proc/$pid/smaps_rollup"
     kill "$pid"
-    # The pipe ends with the process.
-    while read -r -t 20 line <&3; do :; done || true
+    # The next start needs the lock of the data directory, so this process must be gone and not only its pipe closed.
+    while kill -0 "$pid" 2>/dev/null; do sleep 0.02; done
     exec 3<&-
 }
 

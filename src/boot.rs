@@ -43,6 +43,7 @@ use crate::storage::static_files::StaticDirectory;
 #[allow(clippy::disallowed_methods, reason = "how long the start took, for the log")]
 pub fn run(config: Config) -> Result<(), Error> {
     let began = Instant::now();
+    crate::runtime::pages::keep_small();
     // Caught before anything else: a signal that arrives during the start ends the process in an orderly way, too.
     let signals = Signals::new([SIGTERM, SIGINT]).map_err(Error::Signals)?;
     let (driver, refused) = cores::choose(settings::driver_choice(config.listen.io_driver)).map_err(Error::IoDriver)?;

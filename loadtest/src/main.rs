@@ -15,6 +15,7 @@ mod circumstances;
 mod client;
 mod compare;
 mod coordinator;
+mod flamegraph;
 mod floor;
 mod options;
 mod ordered;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         Ok(Command::Page { reports, html, title, budgets }) => {
             page::run(&reports, &html, title.as_deref(), budgets.as_ref())
         }
+        Ok(Command::Flamegraph { stacks, svg, title }) => flamegraph::run(&stacks, &svg, &title).map(|()| true),
         Ok(Command::Floor { port }) => floor::serve(port).map(|()| true),
         Err(error) => {
             eprintln!("happier-loadtest: {error}\nTry: happier-loadtest --help");

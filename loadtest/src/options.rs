@@ -14,6 +14,7 @@ happier-loadtest: puts a Happier Server under load and reports what it costs
 Usage: happier-loadtest <scenario> --url http://127.0.0.1:3005 [options]
        happier-loadtest report FILE.json... --html FILE.html [--title TEXT] [--budgets FILE]
        happier-loadtest compare BEFORE.json AFTER.json [--threshold PERCENT]
+       happier-loadtest flamegraph STACKS.folded --svg FILE.svg [--title TEXT]
        happier-loadtest floor [--port 0]
 
 Scenarios
@@ -182,6 +183,12 @@ pub(crate) enum Command {
         after: OsString,
         threshold_percent: f64,
     },
+    /// A picture of call stacks.
+    Flamegraph {
+        stacks: OsString,
+        svg: OsString,
+        title: String,
+    },
     /// One page of several reports.
     Page {
         reports: Vec<OsString>,
@@ -215,6 +222,7 @@ struct Given {
     raw: bool,
     json_file: Option<OsString>,
     html_file: Option<OsString>,
+    svg_file: Option<OsString>,
     budgets_file: Option<OsString>,
     title: Option<String>,
     threshold_percent: Option<f64>,
@@ -236,7 +244,9 @@ fn parse_from(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
         match argument {
             Short('h') | Long("help") => return Ok(Command::Help),
             Value(value) if scenario.is_none() => scenario = Some(value.string()?),
-            Value(value) if matches!(scenario.as_deref(), Some("compare" | "report")) => files.push(value),
+            Value(value) if matches!(scenario.as_deref(), Some("compare" | "report" | "flamegraph")) => {
+                files.push(value);
+            }
             Long("url") => given.urls.push(parser.value()?.string()?),
             Long("connections") => given.connections = Some(parser.value()?.parse()?),
             Long("accounts") => given.accounts = Some(parser.value()?.parse()?),
@@ -264,6 +274,7 @@ fn parse_from(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
             Long("raw") => given.raw = true,
             Long("json") => given.json_file = Some(parser.value()?),
             Long("html") => given.html_file = Some(parser.value()?),
+            Long("svg") => given.svg_file = Some(parser.value()?),
             Long("budgets") => given.budgets_file = Some(parser.value()?),
             Long("title") => given.title = Some(parser.value()?.string()?),
             Long("threshold") => given.threshold_percent = Some(parser.value()?.parse()?),
@@ -282,6 +293,12 @@ fn parse_from(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
                 Ok(Command::Compare { before, after, threshold_percent })
             }
             Err(_) => Err("compare takes two reports".into()),
+        },
+        Some("flamegraph") => match (<[OsString; 1]>::try_from(files), given.svg_file) {
+            (Ok([stacks]), Some(svg)) => {
+                Ok(Command::Flamegraph { stacks, svg, title: given.title.unwrap_or_else(|| "Flame graph".to_owned()) })
+            }
+            _ => Err("flamegraph takes a file of folded stacks, and --svg".into()),
         },
         Some("report") => match given.html_file {
             Some(html) if !files.is_empty() => {

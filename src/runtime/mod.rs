@@ -7,6 +7,7 @@
 
 pub mod cores;
 pub mod mailbox;
+pub mod pages;
 pub mod poller;
 pub mod pool;
 pub mod post;

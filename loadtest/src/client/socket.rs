@@ -121,9 +121,20 @@ impl Reader {
 
     async fn admit(&mut self) -> Result<(), Failure> {
         self.sender.flush().await?;
-        let answer = self.text().await?;
-        if !self.buffer[answer].starts_with(b"40{\"sid\":\"") {
-            return Err(Failure::new("CONNECT was not answered by CONNECT"));
+        loop {
+            let answer = self.text().await?;
+            let answer = &self.buffer[answer];
+            // Some servers (socketioxide) begin with a heartbeat.
+            if answer == b"2" {
+                self.sender.queue_text("3");
+                self.sender.flush().await?;
+                continue;
+            }
+            if answer.starts_with(b"40{\"sid\":\"") {
+                break;
+            }
+            let answer = String::from_utf8_lossy(answer);
+            return Err(Failure::new(format!("CONNECT was answered by {answer}")));
         }
         let ping = self.sender.queue_event("ping", None);
         self.sender.flush().await?;

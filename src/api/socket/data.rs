@@ -29,8 +29,26 @@ impl<'a> Data<'a> {
 
     /// A member that is a string.
     pub fn text(&self, name: &str) -> Option<Result<String, Unstorable>> {
-        let raw = self.member(name).filter(|raw| json::kind(raw) == Kind::String)?;
-        Some(json::unescape(raw).map(Cow::into_owned).map_err(|_| Unstorable))
+        let [text] = self.texts([name]);
+        text
+    }
+
+    /// Several members that are strings, found in one pass over a text that may be long.
+    pub fn texts<const N: usize>(&self, names: [&str; N]) -> [Option<Result<String, Unstorable>>; N] {
+        let mut found = [None; N];
+        if let Some(raw) = self.0.filter(|raw| json::kind(raw) == Kind::Object) {
+            for (key, value) in json::members(raw) {
+                for (name, last) in names.iter().zip(&mut found) {
+                    if key_is(key, name) {
+                        *last = Some(value);
+                    }
+                }
+            }
+        }
+        found.map(|raw| {
+            let raw = raw.filter(|raw| json::kind(raw) == Kind::String)?;
+            Some(json::unescape(raw).map(Cow::into_owned).map_err(|_| Unstorable))
+        })
     }
 
     /// A member that is a number.
@@ -106,6 +124,7 @@ mod tests {
         assert_eq!(data.text("n"), None);
         assert_eq!(data.member("no"), Some("null"));
         assert_eq!(data.text("bad"), Some(Err(Unstorable)));
+        assert_eq!(data.texts(["bad", "sid", "n"]), [Some(Err(Unstorable)), Some(Ok("last".to_string())), None]);
         assert_eq!(data.member("none"), None);
         for other in ["[1]", "\"sid\"", "3", "true"] {
             assert_eq!(Data::new(Some(other)).member("sid"), None);

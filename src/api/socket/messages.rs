@@ -13,7 +13,7 @@ impl Door {
         self.ctx.metrics.inc(Counter::WebsocketEvent("message"));
         let ack = self.ack(caller, incoming);
         let data = Data::new(incoming.data);
-        let (sid, ciphertext, local_id) = (data.text("sid"), data.text("message"), data.text("localId"));
+        let [sid, ciphertext, local_id] = data.texts(["sid", "message", "localId"]);
         let (Some(sid), Some(ciphertext)) = (sid, ciphertext) else {
             return self.refuse(ack, "invalid-params");
         };
