@@ -17,7 +17,10 @@ use crate::observe::metrics::cluster::{Count, Level};
 const COUNT: usize = 100;
 const BLOCK_MS: u64 = 100;
 
-/// A read that took longer than this was not a read that waited.
+/// A read that took longer than this was not only a read that waited: entries may have come and gone meanwhile.
+const DOUBT_MS: u64 = 500;
+
+/// After so long without a read the others can no longer be judged by what was heard of them.
 pub(super) const STALL_MS: u64 = 2_000;
 
 /// Names and values of an entry.
@@ -55,13 +58,13 @@ pub(super) async fn run(node: Rc<Node>, link: Rc<Link>, mut position: Position) 
         match read(&mut connection, &position).await {
             Ok(entries) => {
                 let now = node.now();
-                let stalled = now.saturating_sub(read_at) > STALL_MS;
+                let took = now.saturating_sub(read_at);
                 read_at = now;
                 // A reader that is behind, was away or stood still may have been overtaken by the trimming. If the entry
                 // before those that were read is still there, it was not.
-                let in_doubt = std::mem::take(&mut was_away) || stalled || entries.len() == COUNT;
+                let in_doubt = std::mem::take(&mut was_away) || took > DOUBT_MS || entries.len() == COUNT;
                 let is_gap = in_doubt && position.was_read && is_trimmed(&mut connection, &position).await;
-                if stalled || node.metrics().level(Level::RedisUp) == 0 {
+                if took > STALL_MS || node.metrics().level(Level::RedisUp) == 0 {
                     node.resumed();
                 }
                 node.read_at(now);
