@@ -52,6 +52,8 @@ pub(super) async fn end(connection: &mut redis::aio::MultiplexedConnection) -> R
 
 pub(super) async fn run(node: Rc<Node>, link: Rc<Link>, mut position: Position) {
     let mut was_away = false;
+    // Whether clients were told of a gap with the last read.
+    let mut told = false;
     let mut read_at = node.now();
     while !node.is_stopping() {
         let mut connection = link.wait().await;
@@ -63,7 +65,11 @@ pub(super) async fn run(node: Rc<Node>, link: Rc<Link>, mut position: Position) 
                 // A reader that is behind, was away or stood still may have been overtaken by the trimming. If the entry
                 // before those that were read is still there, it was not.
                 let in_doubt = std::mem::take(&mut was_away) || took > DOUBT_MS || entries.len() == COUNT;
-                let is_gap = in_doubt && position.was_read && is_trimmed(&mut connection, &position).await;
+                // One gap shows twice if what came before it is gone by now as well. Whoever is told once, and comes again,
+                // catches up with all that was trimmed until then.
+                let was_told = std::mem::take(&mut told);
+                let is_gap = in_doubt && position.was_read && !was_told && is_trimmed(&mut connection, &position).await;
+                told = is_gap;
                 if took > STALL_MS || node.metrics().level(Level::RedisUp) == 0 {
                     node.resumed();
                 }
