@@ -153,8 +153,10 @@ pub fn run(config: Config) -> Result<(), Error> {
     let deadline = Instant::now() + Duration::from_millis(config.shutdown_timeout_ms);
     stop(&mailboxes, &received, count, deadline);
     if let Some(handle) = handle {
-        // A moment is left even if the cores have taken all the time: nobody else can say that this replica is gone.
-        handle.stop(deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(200)));
+        // A moment is left even if the cores have taken all the time: nobody else can say that this replica is gone. A
+        // Redis that does not answer gets no more than that moment, however much time there is.
+        let left = deadline.saturating_duration_since(Instant::now());
+        handle.stop(left.clamp(Duration::from_millis(200), FAREWELL_MAX));
     }
     for thread in threads {
         if thread.is_finished() {
@@ -174,6 +176,9 @@ fn web_ui(ui: &config::Ui) -> Result<(Arc<StaticDirectory>, Mount), Error> {
     }
     Ok((StaticDirectory::open(&ui.directory).map_err(Error::Ui)?, mount))
 }
+
+/// How long the end waits for Redis to take what is still to be said.
+const FAREWELL_MAX: Duration = Duration::from_secs(3);
 
 /// Opens the first listener of the public port, and makes sure that nobody else has it.
 fn listen(address: SocketAddr) -> Result<std::net::TcpListener, Error> {

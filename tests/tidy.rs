@@ -215,6 +215,45 @@ fn both_databases_have_the_same_migrations() {
     assert_eq!(names("migrations/postgres"), names("migrations/sqlite"));
 }
 
+/// Clients are written from docs/realtime.md: every event that the socket door takes, every event that it or the hub
+/// sends, and every kind of update stands there.
+#[test]
+fn every_event_is_documented() {
+    let document = read(Path::new("docs/realtime.md"));
+    let door = read(Path::new("src/api/socket/mod.rs"));
+    let (_, arms) = door.split_once("match incoming.name {").unwrap();
+    let (arms, _) = arms.split_once("_ => {}").unwrap();
+    let taken: Vec<&str> = arms
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix('"')?.split_once("\" =>"))
+        .map(|(name, _)| name)
+        .collect();
+    assert!(taken.len() >= 18 && taken.contains(&"message"), "the arms of the door are not found: {taken:?}");
+    let mut names: BTreeSet<String> = taken.into_iter().map(str::to_owned).collect();
+    for event in ["update", "ephemeral", "error", "rpc-registered", "rpc-unregistered", "rpc-error", "rpc-request"] {
+        names.insert(event.to_owned());
+    }
+    let mut kinds = 0;
+    for file in rust_files("src/domain") {
+        let code = production_code(&read(&file));
+        for marker in [" t: \"", "{\"t\":\"", "r#type: \""] {
+            for (at, _) in code.match_indices(marker) {
+                let kind = code.get(at + marker.len()..).and_then(|rest| rest.split('"').next()).unwrap();
+                if kind != "encrypted" {
+                    names.insert(kind.to_owned());
+                    kinds += 1;
+                }
+            }
+        }
+    }
+    assert!(kinds >= 20, "only {kinds} kinds of updates and ephemerals are found");
+    let missing: Vec<_> = names
+        .iter()
+        .filter(|name| !document.contains(&format!("`{name}`")) && !document.contains(&format!("\"type\": \"{name}\"")))
+        .collect();
+    assert!(missing.is_empty(), "docs/realtime.md does not mention {missing:?}");
+}
+
 #[test]
 fn imports_are_found_in_every_form() {
     let code = "use crate::a;\npub use crate::{b::{x, y}, c, d as e};\nlet z = crate::f::g();\nuse happier_server::h::{i};\nuse protocol::json;\n";

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::error::Error;
 use crate::config::{Backend, Config};
+use crate::observe::metrics::CoreMetrics;
 use crate::runtime::pool::{Pool, Workers};
 use crate::runtime::post::CorePost;
 use crate::storage::objects::local::Directory;
@@ -77,8 +78,8 @@ impl BackPlane {
     }
 
     /// The end of one core. `post` leads back to that core.
-    pub(super) fn on_core(self, post: &Arc<dyn CorePost>) -> CoreEnd {
-        let workers = |pool| Workers::new(pool, Arc::clone(post));
+    pub(super) fn on_core(self, post: &Arc<dyn CorePost>, metrics: &Arc<CoreMetrics>) -> CoreEnd {
+        let workers = |pool| Workers::new(pool, Arc::clone(post), Arc::clone(metrics));
         CoreEnd {
             files: self.store.map(|store| Files::new(store, workers(self.files))),
             vendors: Vendors {

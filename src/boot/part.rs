@@ -114,7 +114,7 @@ impl Core {
         let Part { core, config, mailboxes, metrics, cluster, .. } = part;
         let own_metrics = Arc::clone(&metrics[core.index()]);
         let post: Arc<dyn CorePost> = Arc::new(Posting(Arc::clone(&mailboxes[core.index()])));
-        let CoreEnd { files, vendors, image_workers } = part.back_plane.on_core(&post);
+        let CoreEnd { files, vendors, image_workers } = part.back_plane.on_core(&post, &own_metrics);
         let ui = part.ui.map(|(directory, mount)| Ui { files: StaticFiles::new(directory, Arc::clone(&post)), mount });
         let db = part.database.on_core(core.index(), mailboxes.len(), post)?;
         db.count_in(&own_metrics);

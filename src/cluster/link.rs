@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, RedisError, RedisResult};
+use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -13,11 +13,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Pauses between attempts.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
-
-/// Whether a text is the URL of a Redis: `redis://` or `rediss://` (TLS), user and password, host, port, database.
-pub fn check_url(url: &str) -> Result<(), String> {
-    url.into_connection_info().map(drop).map_err(|error| error.to_string())
-}
 
 struct State {
     connection: Option<MultiplexedConnection>,

@@ -23,7 +23,6 @@ mod thread;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-pub use self::link::check_url;
 pub use self::thread::{Error, Handle, Settings, start};
 use crate::model::ids::{AccountId, SocketId};
 use crate::observe::metrics::cluster::{ClusterMetrics, Count, Level};
@@ -121,6 +120,10 @@ pub enum Command {
     Acknowledged {
         request: RequestId,
         result: Option<String>,
+    },
+    /// A connection that was asked has gone without an acknowledgement.
+    Withdrawn {
+        request: RequestId,
     },
     /// Signs of life for the worker to write.
     Seen(Vec<Report>),

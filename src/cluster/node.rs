@@ -190,6 +190,14 @@ impl Node {
                 let packet = result.and_then(Payload::json);
                 self.enqueue(&mut state, outbox::Kind::Reply, &Message::BroadcastAck { request, packet });
             }
+            // A message that servers of both kinds understand and that answers nothing anybody has asked, so a reference
+            // server ignores it. A replica of ours need not let its caller wait for the rest of the 30 s.
+            Command::Withdrawn { request } => {
+                if let Some(sockets) = List::json("[]") {
+                    let message = Message::FetchSocketsResponse { request, sockets };
+                    self.enqueue(&mut state, outbox::Kind::Reply, &message);
+                }
+            }
             Command::Seen(reports) => {
                 state.reports.extend(reports);
                 while state.reports.len() > REPORTS_MAX {
@@ -320,6 +328,12 @@ impl Node {
                 {
                     let result = packet.map(|packet| packet.into_json().into_owned());
                     self.answer(asked.ticket, Answer::Acknowledged(result));
+                }
+            }
+            // What a replica of ours says when the connection that was asked has gone.
+            Message::FetchSocketsResponse { request, .. } => {
+                if let Some(failure) = state.requests.withdrew(&request, from) {
+                    self.fail(state, &request, failure);
                 }
             }
             // What a replica of ours says when it could not publish updates; see `lost`. Anything narrower is not said
@@ -543,6 +557,13 @@ impl Node {
             self.count(Count::Disconnects);
         }
         self.metrics().set(Level::RedisUp, 0);
+        // Answers that were on their way are likely to be lost, and a caller is better told than left to wait.
+        let state = &mut *self.state.borrow_mut();
+        for request in state.requests.abandon() {
+            if let Some(asked) = state.asked.remove(&request) {
+                self.answer(asked.ticket, Answer::Failed("Redis is not available".to_string()));
+            }
+        }
     }
 
     /// The stream can be read again, after a while in which it could not.

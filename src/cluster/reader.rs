@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use protocol::adapter::entry::{Entry, STREAM};
-use redis::{RedisError, RedisResult, Value};
+use redis::{RedisResult, Value};
 
 use super::link::Link;
 use super::node::Node;
@@ -48,20 +48,19 @@ pub(super) async fn end(connection: &mut redis::aio::MultiplexedConnection) -> R
 }
 
 pub(super) async fn run(node: Rc<Node>, link: Rc<Link>, mut position: Position) {
-    // Whether entries may have been trimmed since the last read.
-    let mut in_doubt = false;
+    let mut was_away = false;
     let mut read_at = node.now();
     while !node.is_stopping() {
         let mut connection = link.wait().await;
-        match read(&mut connection, &position, in_doubt).await {
-            Ok((entries, mut is_gap)) => {
+        match read(&mut connection, &position).await {
+            Ok(entries) => {
                 let now = node.now();
                 let stalled = now.saturating_sub(read_at) > STALL_MS;
                 read_at = now;
-                if stalled && !in_doubt && position.was_read {
-                    // Nobody knows whether the pause was before the read or in it.
-                    is_gap = is_trimmed(&mut connection, &position).await;
-                }
+                // A reader that is behind, was away or stood still may have been overtaken by the trimming. If the entry
+                // before those that were read is still there, it was not.
+                let in_doubt = std::mem::take(&mut was_away) || stalled || entries.len() == COUNT;
+                let is_gap = in_doubt && position.was_read && is_trimmed(&mut connection, &position).await;
                 if stalled || node.metrics().level(Level::RedisUp) == 0 {
                     node.resumed();
                 }
@@ -74,8 +73,9 @@ pub(super) async fn run(node: Rc<Node>, link: Rc<Link>, mut position: Position) 
                     );
                     node.count(Count::Gaps);
                     node.resync();
+                    // Known to be gone, so not looked for again.
+                    position = Position { was_read: false, ..not_beyond_the_end(&mut connection, position).await };
                 }
-                in_doubt = stalled || entries.len() == COUNT;
                 for (id, fields) in entries {
                     let pairs = fields.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
                     match Entry::read(pairs) {
@@ -93,33 +93,23 @@ pub(super) async fn run(node: Rc<Node>, link: Rc<Link>, mut position: Position) 
                 }
                 node.deaf(&error);
                 link.failed(&error).await;
-                in_doubt = true;
+                was_away = true;
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
     }
 }
 
-type Read = (Vec<(String, Fields)>, bool);
-
-/// Waits for entries behind a position. If there is doubt, asks in the same breath whether the entry at the position is
-/// still there: then nothing behind it was trimmed before the read.
+/// Waits for entries behind a position.
 async fn read(
     connection: &mut redis::aio::MultiplexedConnection,
     position: &Position,
-    in_doubt: bool,
-) -> Result<Read, RedisError> {
-    let in_doubt = in_doubt && position.was_read;
-    let mut pipeline = redis::pipe();
-    pipeline.cmd("XREAD").arg("BLOCK").arg(BLOCK_MS).arg("COUNT").arg(COUNT);
-    pipeline.arg("STREAMS").arg(STREAM).arg(&position.id);
-    if in_doubt {
-        pipeline.cmd("XRANGE").arg(STREAM).arg(&position.id).arg(&position.id).arg("COUNT").arg(1);
-    }
-    let mut answers: Vec<Value> = pipeline.query_async(connection).await?;
-    let is_gap = in_doubt && answers.pop().is_none_or(|answer| entries(answer).is_empty());
+) -> RedisResult<Vec<(String, Fields)>> {
+    let mut command = redis::cmd("XREAD");
+    command.arg("BLOCK").arg(BLOCK_MS).arg("COUNT").arg(COUNT).arg("STREAMS").arg(STREAM).arg(&position.id);
+    let answer: Value = command.query_async(connection).await?;
     let mut found = Vec::new();
-    if let Some(Value::Array(streams)) = answers.pop() {
+    if let Value::Array(streams) = answer {
         for stream in streams {
             if let Value::Array(mut parts) = stream
                 && parts.len() == 2
@@ -128,14 +118,29 @@ async fn read(
             }
         }
     }
-    Ok((found, is_gap))
+    Ok(found)
 }
 
-/// Whether the entry at a position has left the stream. If that cannot be found out the next read fails, too, and asks.
+/// A Redis that has lost its memory, or another one in its place, may have a clock that is behind: what is appended there
+/// would be in front of this position for a while, and never read.
+async fn not_beyond_the_end(connection: &mut redis::aio::MultiplexedConnection, position: Position) -> Position {
+    match end(connection).await {
+        Ok(end) if order(&end.id) < order(&position.id) => end,
+        _ => position,
+    }
+}
+
+/// Ids of entries in their order.
+fn order(id: &str) -> (u64, u64) {
+    let (ms, number) = id.split_once('-').unwrap_or((id, "0"));
+    (ms.parse().unwrap_or(0), number.parse().unwrap_or(0))
+}
+
+/// Whether the entry at a position has left the stream, or nobody can say.
 async fn is_trimmed(connection: &mut redis::aio::MultiplexedConnection, position: &Position) -> bool {
     let mut command = redis::cmd("XRANGE");
     command.arg(STREAM).arg(&position.id).arg(&position.id).arg("COUNT").arg(1);
-    command.query_async::<Value>(connection).await.is_ok_and(|answer| entries(answer).is_empty())
+    command.query_async::<Value>(connection).await.map_or(true, |answer| entries(answer).is_empty())
 }
 
 /// The entries of an answer. What has no fields was deleted.
@@ -164,5 +169,16 @@ fn text(value: &Value) -> Option<&str> {
         Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
         Value::SimpleString(text) => Some(text),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_compared_as_numbers() {
+        assert!(order("0-0") < order("9-1") && order("9-1") < order("10-0") && order("10-2") < order("10-10"));
+        assert_eq!(order("1795410952682-3"), (1_795_410_952_682, 3));
     }
 }

@@ -18,8 +18,13 @@ pub(super) struct Versioned<'a> {
 impl Context {
     /// Tells an account of a committed change. `seq` is the cursor of the change.
     pub fn publish_update(&self, account: &AccountId, seq: i64, audience: Audience, body: &impl Serialize) {
-        let body = event_body(body);
-        self.events.publish(Event::Update(Update { account: account.clone(), seq, audience, body, skip: None }));
+        self.events.publish(Event::Update(update(account, seq, audience, event_body(body))));
+    }
+
+    /// Tells an account of one committed change in two updates.
+    pub fn publish_pair(&self, account: &AccountId, seq: i64, pair: [(Audience, String); 2]) {
+        let pair = pair.map(|(audience, body)| update(account, seq, audience, body));
+        self.events.publish(Event::Pair(Box::new(pair)));
     }
 
     /// Tells an account of a transient state.
@@ -27,4 +32,8 @@ impl Context {
         let body = event_body(body);
         self.events.publish(Event::Ephemeral(Ephemeral { account: account.clone(), audience, body }));
     }
+}
+
+fn update(account: &AccountId, seq: i64, audience: Audience, body: String) -> Update {
+    Update { account: account.clone(), seq, audience, body, skip: None }
 }

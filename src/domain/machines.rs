@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::Context;
 use super::changes::{self, Kind};
 use super::events::Versioned;
 use super::locks::lock_accounts;
+use super::{Context, event_body};
 use crate::model::ids::{AccountId, MachineId};
 use crate::model::time::now_ms;
 use crate::realtime::event::Audience;
@@ -66,10 +66,10 @@ pub async fn register(ctx: &Context, account: &AccountId, input: Register) -> Re
         Inserted::Found(machine) => return Ok(Registered::Machine(machine)),
         Inserted::Foreign => return Ok(Registered::Foreign),
     };
-    ctx.publish_update(account, cursor, Audience::UserScoped, &NewMachine::of(&machine));
     let metadata = Some(Versioned { value: &machine.metadata, version: machine.metadata_version });
     let update = UpdateMachine { t: "update-machine", machine_id: &machine.id, metadata, daemon_state: None };
-    ctx.publish_update(account, cursor, Audience::Machine(machine.id.clone()), &update);
+    let new = (Audience::UserScoped, event_body(&NewMachine::of(&machine)));
+    ctx.publish_pair(account, cursor, [new, (Audience::Machine(machine.id.clone()), event_body(&update))]);
     Ok(Registered::Machine(machine))
 }
 

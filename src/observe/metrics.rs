@@ -43,6 +43,8 @@ pub enum Counter {
     PayloadTooLarge,
     /// A request was refused because its client sends too many.
     RateLimited,
+    /// Work was refused because too much of its kind waits; which kind.
+    PoolRefused(&'static str),
 }
 
 /// What the exposition says about a counter.
@@ -52,7 +54,7 @@ struct Family {
     labels: &'static [&'static str],
 }
 
-const FAMILIES: [Family; 13] = [
+const FAMILIES: [Family; 14] = [
     family("session_alive_events_total", "Total number of session-alive events", &[]),
     family("machine_alive_events_total", "Total number of machine-alive events", &[]),
     family("session_cache_operations_total", "Total session cache operations", &["operation", "result"]),
@@ -70,6 +72,7 @@ const FAMILIES: [Family; 13] = [
     family("happier_slow_peer_disconnects_total", "Clients disconnected because they did not read", &["reason"]),
     family("happier_socket_payloads_refused_total", "Socket messages larger than they may be", &[]),
     family("happier_rate_limited_requests_total", "Requests refused because their client sends too many", &[]),
+    family("happier_pool_refusals_total", "Calls, files and images refused because too many wait", &["pool"]),
 ];
 
 const fn family(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Family {
@@ -93,6 +96,7 @@ impl Counter {
             Self::SlowPeerDisconnect(reason) => (10, [reason, ""]),
             Self::PayloadTooLarge => (11, ["", ""]),
             Self::RateLimited => (12, ["", ""]),
+            Self::PoolRefused(pool) => (13, [pool, ""]),
         }
     }
 }

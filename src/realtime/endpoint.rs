@@ -237,7 +237,7 @@ impl Hub {
     }
 
     /// A connection has become a websocket. `unread` followed the handshake.
-    fn attach(&self, target: Target, descriptor: OwnedFd, unread: Vec<u8>) {
+    pub(super) fn attach(&self, target: Target, descriptor: OwnedFd, unread: Vec<u8>) {
         let decoder = Decoder::new(self.settings.engine.payload_bytes_max);
         let channel = match self.reactor.attach(descriptor, decoder) {
             Ok(channel) => channel,
@@ -293,7 +293,7 @@ impl Hub {
 
 /// Which session a request is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Target {
+pub(super) enum Target {
     New,
     Session(Key),
     /// A websocket session that was opened here and lives on another core now.

@@ -56,6 +56,8 @@ pub struct Ephemeral {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     Update(Update),
+    /// Two updates about one change, with its one cursor: no other cursor comes between them.
+    Pair(Box<[Update; 2]>),
     /// A cursor that was committed without an update of its own. Nobody is told; the updates behind it need not wait.
     Silent {
         account: AccountId,
@@ -70,6 +72,18 @@ pub enum Event {
         seq: i64,
     },
     Ephemeral(Ephemeral),
+}
+
+impl Event {
+    /// Whom it concerns.
+    pub fn account(&self) -> &AccountId {
+        match self {
+            Self::Update(update) => &update.account,
+            Self::Pair(pair) => &pair[0].account,
+            Self::Silent { account, .. } | Self::Withdrawn { account, .. } => account,
+            Self::Ephemeral(ephemeral) => &ephemeral.account,
+        }
+    }
 }
 
 /// Where events go. Never fails and never waits: delivery is the publisher's own business.

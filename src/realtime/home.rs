@@ -138,6 +138,12 @@ impl Home {
         self.members.iter().map(|(_, member)| member)
     }
 
+    /// Whether the next update is the first, which has no order to keep.
+    #[cfg(test)]
+    pub(super) fn is_fresh(&self) -> bool {
+        self.published == 0
+    }
+
     /// Whether nothing would be lost by forgetting this home.
     pub fn is_vacant(&self) -> bool {
         debug_assert!(!self.members.is_empty() || self.methods.is_empty());
@@ -166,7 +172,13 @@ impl Home {
     /// Takes an update and appends what may go out now, in the order of cursors. Returns when to call
     /// [`Self::overdue`], if something is held back.
     pub fn offer(&mut self, update: Update, now: Millis, out: &mut Vec<Released>) -> Option<Millis> {
-        self.take(update.seq, Some(Notice::Own(update)), now, out)
+        self.take(update.seq, [Some(Notice::Own(update))], now, out)
+    }
+
+    /// Takes two updates with one cursor.
+    pub fn offer_pair(&mut self, pair: [Update; 2], now: Millis, out: &mut Vec<Released>) -> Option<Millis> {
+        debug_assert_eq!(pair[0].seq, pair[1].seq);
+        self.take(pair[0].seq, pair.map(|update| Some(Notice::Own(update))), now, out)
     }
 
     /// Takes an update of another replica; it keeps its place among our own.
@@ -177,12 +189,12 @@ impl Home {
         now: Millis,
         out: &mut Vec<Released>,
     ) -> Option<Millis> {
-        self.take(seq, Some(Notice::Foreign(foreign)), now, out)
+        self.take(seq, [Some(Notice::Foreign(foreign))], now, out)
     }
 
     /// Takes a cursor that no update tells of.
     pub fn pass(&mut self, seq: i64, now: Millis, out: &mut Vec<Released>) -> Option<Millis> {
-        self.take(seq, None, now, out)
+        self.take(seq, [None], now, out)
     }
 
     /// Nobody hears any more of what happened in a session before the account has lost it. Only the order is kept.
@@ -218,18 +230,29 @@ impl Home {
         about.is_some_and(|about| self.withdrawn.iter().any(|(lost, since)| lost == about && seq < *since))
     }
 
-    fn take(&mut self, seq: i64, notice: Option<Notice>, now: Millis, out: &mut Vec<Released>) -> Option<Millis> {
-        let notice = notice.filter(|notice| !self.is_withdrawn(notice, seq));
-        let held = Held { seq, notice, epoch: self.epoch, until: now + GAP_WAIT_MS };
-        if self.published == 0 || seq <= self.published + 1 {
-            self.publish(held, out);
-            self.release(out);
-        } else {
-            let at = self.held.partition_point(|other| other.seq <= seq);
-            self.held.insert(at, held);
-            if self.held.len() > HELD_MAX {
-                self.give_up_first(out);
+    fn take<const N: usize>(
+        &mut self,
+        seq: i64,
+        notices: [Option<Notice>; N],
+        now: Millis,
+        out: &mut Vec<Released>,
+    ) -> Option<Millis> {
+        let goes_out = self.published == 0 || seq <= self.published + 1;
+        for notice in notices {
+            let notice = notice.filter(|notice| !self.is_withdrawn(notice, seq));
+            let held = Held { seq, notice, epoch: self.epoch, until: now + GAP_WAIT_MS };
+            if goes_out {
+                self.publish(held, out);
+            } else {
+                let at = self.held.partition_point(|other| other.seq <= seq);
+                self.held.insert(at, held);
             }
+        }
+        // Only now: what waits for this cursor comes behind all of its updates.
+        if goes_out {
+            self.release(out);
+        } else if self.held.len() > HELD_MAX {
+            self.give_up_first(out);
         }
         debug_assert!(self.held.front().is_none_or(|first| first.seq > self.published + 1));
         self.held.iter().map(|held| held.until).min()
@@ -421,6 +444,19 @@ mod tests {
             home.withdraw(SessionId::from(format!("other {n}")), 8);
         }
         assert_eq!(home.withdrawn.len(), WITHDRAWN_MAX);
+    }
+
+    #[test]
+    fn nothing_comes_between_two_updates_of_one_change() {
+        let mut home = Home::default();
+        let mut out = Vec::new();
+        home.offer(update(1), 0, &mut out);
+        home.offer(update(3), 0, &mut out);
+        home.offer_pair([update(5), update(5)], 0, &mut out);
+        home.offer_pair([update(2), update(2)], 0, &mut out);
+        assert_eq!(seqs(&mut out), [1, 2, 2, 3]);
+        home.offer(update(4), 0, &mut out);
+        assert_eq!(seqs(&mut out), [4, 5, 5]);
     }
 
     #[test]

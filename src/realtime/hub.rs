@@ -137,6 +137,17 @@ impl Hub {
         self.mailboxes.len()
     }
 
+    /// Whether nothing is left of any client.
+    #[cfg(test)]
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.sessions.borrow().is_empty()
+            && self.sids.borrow().is_empty()
+            && self.homes.borrow().is_empty()
+            && self.calls.borrow().is_idle()
+            && self.outgoing.borrow().iter().all(|batch| batch.deliveries.is_empty())
+            && self.reactor.is_empty()
+    }
+
     pub fn sessions_len(&self) -> usize {
         self.sessions.borrow().len()
     }
@@ -176,6 +187,16 @@ impl Hub {
                     self.with_home(&update.account.clone(), |home, due| home.offer(update, now, due));
                 } else if self.cluster.is_some() {
                     self.tell_replicas(&update.account, &update.audience, update.skip, &encode_update(&update));
+                }
+            }
+            Event::Pair(pair) => {
+                if self.homes.borrow().contains_key(&pair[0].account) {
+                    let now = self.turn.now();
+                    self.with_home(&pair[0].account.clone(), |home, due| home.offer_pair(*pair, now, due));
+                } else if self.cluster.is_some() {
+                    for update in pair.iter() {
+                        self.tell_replicas(&update.account, &update.audience, update.skip, &encode_update(update));
+                    }
                 }
             }
             Event::Silent { account, seq } => {
@@ -452,11 +473,7 @@ impl Publish for Hub {
     }
 
     fn publish(&self, event: Event) {
-        let account = match &event {
-            Event::Update(update) => &update.account,
-            Event::Silent { account, .. } | Event::Withdrawn { account, .. } => account,
-            Event::Ephemeral(ephemeral) => &ephemeral.account,
-        };
+        let account = event.account();
         let home = self.home_of(account);
         if home == self.core {
             self.publish_here(event);

@@ -18,3 +18,6 @@ mod replicas;
 pub mod rpc;
 pub mod sessions;
 pub mod sids;
+
+#[cfg(test)]
+mod simulation;

@@ -287,11 +287,14 @@ impl Hub {
     pub(super) fn rpc_holder_gone(&self, key: Key) {
         let abandoned = self.calls.borrow_mut().gone(key);
         for asked in abandoned {
-            self.give_up(asked.asker);
+            match (asked.asker, &self.cluster) {
+                (Asker::Replica(request), Some(cluster)) => cluster.send(Command::Withdrawn { request }),
+                (asker, _) => self.give_up(asker),
+            }
         }
     }
 
-    /// Nobody will answer. Another process has its own clock, and hears nothing of it.
+    /// The time is over. Another process has its own clock, and hears nothing of it.
     fn give_up(&self, asker: Asker) {
         if let Asker::Connection(caller, ack) = asker {
             self.answer(caller, ack, Outcome::TimedOut);

@@ -53,6 +53,12 @@ impl Sids {
         self.moved.insert(sid);
     }
 
+    /// Whether no `sid` is known, of whatever kind.
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.here.is_empty() && self.moved.is_empty()
+    }
+
     /// It has ended there.
     pub fn forget(&mut self, sid: Sid) {
         self.moved.remove(&sid);

@@ -1,6 +1,7 @@
 //! One thread per core: how it starts, what it sleeps on, and how other threads reach it.
 //!
-//! Owns: threads, the io driver choice, timers, mailboxes. Never: sockets of clients, rooms, rules.
+//! Owns: threads, the io driver choice, timers, mailboxes, the readiness of descriptors. Never: what is read from them or
+//! written, rooms, rules.
 //! Invariant: a waker never crosses a thread. Everything that another thread has to say arrives through a mailbox, so
 //! that tasks, sockets and rooms need no locks (monoio is built without `sync`, which turns a mistake into a panic).
 

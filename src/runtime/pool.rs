@@ -14,11 +14,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use super::cores;
 use super::post::{CorePost, Job};
 use super::reply::reply;
+use crate::observe::metrics::{CoreMetrics, Counter};
 
 /// Shared by the threads of a pool and those who use it.
 struct Queue {
     state: Mutex<State>,
     arrived: Condvar,
+    name: &'static str,
     waiting_max: usize,
 }
 
@@ -53,8 +55,8 @@ pub struct Pool(Arc<Queue>);
 
 impl Pool {
     /// Starts `threads` threads called `name`, before which `waiting_max` pieces of work may wait.
-    pub fn start(name: &str, threads: usize, waiting_max: usize) -> io::Result<Arc<Self>> {
-        let queue = Arc::new(Queue { state: Mutex::default(), arrived: Condvar::new(), waiting_max });
+    pub fn start(name: &'static str, threads: usize, waiting_max: usize) -> io::Result<Arc<Self>> {
+        let queue = Arc::new(Queue { state: Mutex::default(), arrived: Condvar::new(), name, waiting_max });
         let pool = Arc::new(Self(Arc::clone(&queue)));
         for _ in 0..threads {
             let queue = Arc::clone(&queue);
@@ -102,18 +104,20 @@ impl fmt::Display for Busy {
 pub struct Workers {
     pool: Arc<Pool>,
     post: Arc<dyn CorePost>,
+    metrics: Arc<CoreMetrics>,
 }
 
 impl Workers {
-    /// `post` must stand for the core that uses the handle.
-    pub fn new(pool: Arc<Pool>, post: Arc<dyn CorePost>) -> Self {
-        Self { pool, post }
+    /// `post` must stand for the core that uses the handle, `metrics` are its own.
+    pub fn new(pool: Arc<Pool>, post: Arc<dyn CorePost>, metrics: Arc<CoreMetrics>) -> Self {
+        Self { pool, post, metrics }
     }
 
     /// Runs something that blocks on a thread of the pool.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Busy> {
         let (answer, value) = reply(&self.post);
-        self.pool.submit(Box::new(move || answer.send(work())))?;
+        let submitted = self.pool.submit(Box::new(move || answer.send(work())));
+        submitted.inspect_err(|Busy| self.metrics.inc(Counter::PoolRefused(self.pool.0.name)))?;
         value.await.map_err(|_| Busy)
     }
 }
@@ -135,7 +139,7 @@ mod tests {
     #[test]
     fn work_runs_elsewhere_and_its_answer_comes_back() {
         on_a_core(|| async {
-            let workers = Workers::new(Pool::start("test", 2, 4).unwrap(), post::local().unwrap());
+            let workers = Workers::new(Pool::start("test", 2, 4).unwrap(), post::local().unwrap(), Arc::default());
             let here = std::thread::current().id();
             let there = workers.run(|| std::thread::current().id()).await.unwrap();
             assert_ne!(here, there);
@@ -145,7 +149,7 @@ mod tests {
     #[test]
     fn a_full_queue_refuses_and_recovers() {
         on_a_core(|| async {
-            let workers = Workers::new(Pool::start("test", 1, 1).unwrap(), post::local().unwrap());
+            let workers = Workers::new(Pool::start("test", 1, 1).unwrap(), post::local().unwrap(), Arc::default());
             let (release, released) = channel::<()>();
             let (begun, has_begun) = futures_channel::oneshot::channel();
             let post = post::local().unwrap();

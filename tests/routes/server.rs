@@ -6,6 +6,7 @@ pub mod services;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -21,6 +22,8 @@ use happier_server::domain::{Context, FileUrls, Flavor, Github, Settings, Voice}
 use happier_server::model::ids::AccountId;
 use happier_server::observe::metrics::CoreMetrics;
 use happier_server::realtime::event::{Event, Publish, Update};
+use happier_server::storage::objects::local::Directory;
+use happier_server::storage::objects::{Files, Store};
 use happier_server::storage::{Db, Statement, Value};
 use protocol::base64;
 use protocol::http::Limits as HeadLimits;
@@ -39,8 +42,14 @@ pub struct Recorder {
 
 impl Publish for Recorder {
     fn publish(&self, event: Event) {
-        if let Event::Update(Update { account, seq, .. }) | Event::Silent { account, seq } = &event {
-            self.cursors.borrow_mut().entry(account.clone()).or_default().insert(*seq);
+        let seq = match &event {
+            Event::Update(update) => Some(update.seq),
+            Event::Pair(pair) => Some(pair[0].seq),
+            Event::Silent { seq, .. } => Some(*seq),
+            Event::Withdrawn { .. } | Event::Ephemeral(_) => None,
+        };
+        if let Some(seq) = seq {
+            self.cursors.borrow_mut().entry(event.account().clone()).or_default().insert(seq);
         }
         if !matches!(event, Event::Silent { .. }) {
             self.events.borrow_mut().push(event);
@@ -80,14 +89,21 @@ impl Server {
 
     #[allow(dead_code, reason = "the tests of the domains, which share this file, know no web UI")]
     pub(crate) fn with_ui(db: Db, tokens: &Tokens, ui: Ui) -> Self {
-        Self::with(db, tokens, 86_400_000, Some(ui))
+        Self::with(db, tokens, 86_400_000, None, Some(ui))
+    }
+
+    /// With public files in a directory.
+    #[allow(dead_code, reason = "the tests of the domains, which share this file, have their own")]
+    pub(crate) fn with_files(db: Db, tokens: &Tokens, directory: &Path) -> Self {
+        let store = Store::Directory(Arc::new(Directory::open(directory).expect("a directory")));
+        Self::with(db, tokens, 86_400_000, Some(Files::new(store, services::workers())), None)
     }
 
     pub(crate) fn with_pairing_ttl(db: Db, tokens: &Tokens, pairing_ttl_ms: i64) -> Self {
-        Self::with(db, tokens, pairing_ttl_ms, None)
+        Self::with(db, tokens, pairing_ttl_ms, None, None)
     }
 
-    fn with(db: Db, tokens: &Tokens, pairing_ttl_ms: i64, ui: Option<Ui>) -> Self {
+    fn with(db: Db, tokens: &Tokens, pairing_ttl_ms: i64, files: Option<Files>, ui: Option<Ui>) -> Self {
         let events = Rc::new(Recorder::default());
         let settings = Settings {
             flavor: Flavor::Light,
@@ -103,7 +119,7 @@ impl Server {
             tokens: Rc::new(tokens.clone()),
             metrics: Arc::new(CoreMetrics::default()),
             settings: Arc::new(settings),
-            files: None,
+            files,
             vendors: services::at("http://127.0.0.1:9"),
             image_workers: services::workers(),
         });
@@ -230,11 +246,12 @@ impl Server {
     /// The updates published since the last call.
     pub(crate) fn updates(&self) -> Vec<Update> {
         let events = self.events();
-        let update = |event| match event {
-            Event::Update(update) => Some(update),
-            Event::Silent { .. } | Event::Withdrawn { .. } | Event::Ephemeral(_) => None,
+        let updates = |event| match event {
+            Event::Update(update) => vec![update],
+            Event::Pair(pair) => pair.to_vec(),
+            Event::Silent { .. } | Event::Withdrawn { .. } | Event::Ephemeral(_) => Vec::new(),
         };
-        events.into_iter().filter_map(update).collect()
+        events.into_iter().flat_map(updates).collect()
     }
 }
 

@@ -16,7 +16,7 @@ use happier_server::vendors::{Addresses, Vendors};
 
 /// Threads of the current core's back plane.
 pub fn workers() -> Workers {
-    Workers::new(Pool::start("test", 2, 64).unwrap(), post::local().unwrap())
+    Workers::new(Pool::start("test", 2, 64).unwrap(), post::local().unwrap(), Arc::default())
 }
 
 /// All services at one address.

@@ -73,6 +73,17 @@ impl Requests {
         self.open.remove(id.as_str()).is_some()
     }
 
+    /// A server has said that the socket has gone without an answer. `Some`: nobody else has it, the request is over.
+    pub fn withdrew(&mut self, id: &RequestId, uid: &Uid) -> Option<Failure> {
+        let request = self.open.get_mut(id.as_str())?;
+        request.silent.remove(uid);
+        let was_last = request.holders.remove(uid) && request.holders.is_empty();
+        if was_last {
+            self.open.remove(id.as_str());
+        }
+        was_last.then_some(Failure::Gone)
+    }
+
     /// A server has gone. Requests that it was to answer are over.
     pub fn left(&mut self, uid: &Uid) -> Vec<(RequestId, Failure)> {
         let mut over = Vec::new();
@@ -217,6 +228,16 @@ mod tests {
         requests.counted(&id, &uid(1), 1);
         assert_eq!(requests.left(&uid(1)), [(id, Failure::Gone)]);
         assert!(requests.is_empty());
+    }
+
+    #[test]
+    fn a_holder_that_withdraws_ends_the_request_at_once() {
+        let membership = with_members([1, 2]);
+        let (mut requests, id) = begun(&membership);
+        assert_eq!(requests.withdrew(&id, &uid(2)), None, "it never had it");
+        requests.counted(&id, &uid(1), 1);
+        assert_eq!(requests.withdrew(&id, &uid(1)), Some(Failure::Gone));
+        assert_eq!(requests.withdrew(&id, &uid(1)), None);
     }
 
     #[test]

@@ -226,5 +226,11 @@ mod tests {
         assert!(page.contains("happier_cluster_entries_total{result=\"skipped\"} 3\n"), "{page}");
         assert!(page.contains("happier_cluster_stream_lag_seconds 0.25\n"), "{page}");
         assert!(page.contains("happier_cluster_gaps_total 0\n"), "{page}");
+        const DOCUMENT: &str = include_str!("../../../docs/metrics.md");
+        for line in page.lines().filter_map(|line| line.strip_prefix("# HELP ")) {
+            let (name, help) = line.split_once(' ').unwrap();
+            let row = DOCUMENT.lines().find(|row| row.starts_with(&format!("| `{name}` |")));
+            assert!(row.is_some_and(|row| row.ends_with(&format!("| {help} |"))), "docs/metrics.md: {name} {help}");
+        }
     }
 }

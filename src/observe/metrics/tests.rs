@@ -52,6 +52,7 @@ const EVERY: [(Counter, &str); FAMILIES.len()] = [
     (Counter::SlowPeerDisconnect("outbox"), "happier_slow_peer_disconnects_total{reason=\"outbox\"} 1"),
     (Counter::PayloadTooLarge, "happier_socket_payloads_refused_total 1"),
     (Counter::RateLimited, "happier_rate_limited_requests_total 1"),
+    (Counter::PoolRefused("calls"), "happier_pool_refusals_total{pool=\"calls\"} 1"),
 ];
 
 #[test]

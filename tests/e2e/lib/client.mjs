@@ -102,6 +102,7 @@ export class Device {
    */
   constructor(account, options = {}) {
     const { transports = ['websocket'], session = null, machine = null, reconnection = false, token = account.token, server = account.server } = options;
+    this.account = account;
     this.updates = [];
     this.ephemerals = [];
     this.errors = [];
@@ -157,7 +158,10 @@ export class Device {
     return this.ask('message', { sid: session, message: text, ...(localId === undefined ? {} : { localId }) }, timeoutMs);
   }
 
-  /** Holds a method from when this resolves on; `answer(params)` gives what a call is answered, `undefined` for nothing. */
+  /**
+   * Holds a method from when this resolves on, also after a reconnection; `answer(params)` gives what a call is answered,
+   * `undefined` for nothing.
+   */
   async register(method, answer) {
     this.methods ??= this.answerCalls();
     this.methods.set(method, answer);
@@ -176,6 +180,9 @@ export class Device {
       if (result === undefined) ack();
       else ack(result);
     });
+    this.socket.on('connect', () => {
+      for (const method of methods.keys()) this.socket.emit('rpc-register', { method });
+    });
     return methods;
   }
 
@@ -191,6 +198,7 @@ export class Device {
 
   close() {
     open.delete(this);
+    this.isClosed = true;
     this.socket.disconnect();
   }
 }

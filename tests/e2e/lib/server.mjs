@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { Postgres, freePort } from './postgres.mjs';
 import { Child } from './process.mjs';
 
-const READY_TIMEOUT_MS = 30_000;
+const READY_TIMEOUT_MS = 60_000;
 export const SHUTDOWN_LIMIT_MS = 10_000;
 
 const repository = resolve(dirname(fileURLToPath(import.meta.url)), '../../..');

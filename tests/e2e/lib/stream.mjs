@@ -5,7 +5,9 @@ import { until } from './wait.mjs';
 
 const KEY = 'socket.io';
 const HEX = /^[0-9a-f]{16}$/;
-const TYPES = { initialHeartbeat: 1, heartbeat: 2, broadcast: 3, fetchSocketsResponse: 8, clientCount: 11, acknowledgement: 12, close: 13 };
+const TYPES = { initialHeartbeat: 1, heartbeat: 2, broadcast: 3, disconnectSockets: 6, fetchSocketsResponse: 8, clientCount: 11, acknowledgement: 12, close: 13 };
+/** What is said when updates were lost, and the only time that anything is addressed to everybody. */
+const EVERYBODY_COMES_AGAIN = '{"opts":{"rooms":[],"except":[],"flags":{}},"close":true}';
 const HEARTBEAT_EVERY_MS = 5_000;
 const HEARTBEAT_SLACK_MS = 1_500;
 
@@ -18,8 +20,16 @@ export async function entries(redis) {
     const fields = [];
     for (let i = 0; i < list.length; i += 2) fields.push([list[i], list[i + 1]]);
     const { uid, nsp, type, data } = Object.fromEntries(fields);
-    return { id, ms: Number(id.split('-')[0]), fields, uid, nsp, type: Number(type), data: data?.startsWith('{') ? JSON.parse(data) : null, text: data };
+    return { id, ms: Number(id.split('-')[0]), fields, uid, nsp, type: Number(type), data: parsed(data), text: data };
   });
+}
+
+function parsed(data) {
+  try {
+    return data?.startsWith('{') ? JSON.parse(data) : null;
+  } catch {
+    return null;
+  }
 }
 
 /** Adds an entry as it is; the values are texts. It is the test's and no matter of an audit. */
@@ -32,11 +42,15 @@ export function emit(redis, { rooms, except = [] }, ...event) {
   return add(redis, { uid: 'emitter', nsp: '/', type: '3', data: JSON.stringify({ packet: { type: 2, data: event }, opts: { rooms, except, flags: {} } }) });
 }
 
-/** What is in the stream now has reached these devices when this resolves, whichever replica they are connected to. */
+/**
+ * What is in the stream now has reached these devices when this resolves, whichever replica they are connected to. All
+ * devices of their accounts see an ephemeral of the type `fence`.
+ */
 export async function fence(redis, devices, timeoutMs = 10_000) {
   const mark = { type: 'fence', n: randomUUID() };
   const isMark = ({ n }) => n === mark.n;
-  await emit(redis, { rooms: devices.map(({ id }) => id) }, 'ephemeral', mark);
+  const rooms = await Promise.all([...new Set(devices.map(({ account }) => account))].map(async (account) => `user:${await account.id()}`));
+  await emit(redis, { rooms }, 'ephemeral', mark);
   await Promise.all(devices.map((device) => until(() => device.ephemerals.some(isMark), 'past the fence', timeoutMs)));
   for (const device of devices) device.ephemerals.splice(device.ephemerals.findIndex(isMark), 1);
 }
@@ -54,6 +68,7 @@ export function fault({ fields, uid, nsp, type, data, text }) {
   if (text === undefined) return `type ${type} has no data`;
   if (data === null) return [TYPES.broadcast, TYPES.acknowledgement].includes(type) && isBase64(text) ? null : `the data is ${text}`;
   if (type === TYPES.broadcast) return faultOfBroadcast(data);
+  if (type === TYPES.disconnectSockets) return text === EVERYBODY_COMES_AGAIN ? null : `the data is ${text}`;
   if (!HEX.test(data.requestId)) return `the request id is ${data.requestId}`;
   if (type === TYPES.clientCount) return members(data) === 'requestId clientCount' && Number.isInteger(data.clientCount) ? null : `the data is ${text}`;
   if (type === TYPES.acknowledgement) return /^requestId( packet)?$/.test(members(data)) ? null : `the data is ${text}`;

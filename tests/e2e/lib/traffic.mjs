@@ -44,7 +44,7 @@ export class Follower {
   }
 }
 
-/** Writes one message after the other through one replica until it is stopped. */
+/** Writes one message after the other through one replica until it is stopped, or its device closed. */
 export class Traffic {
   constructor(writer, session) {
     Object.assign(this, { writer, session, stored: [], refused: [], slowestMs: 0, isOver: false });
@@ -52,14 +52,26 @@ export class Traffic {
   }
 
   async run() {
-    for (let n = 0; !this.isOver; n++) {
+    for (let n = 0; !this.isOver && !this.writer.isClosed; n++) {
       const text = `message ${n}`;
       const began = performance.now();
-      const ack = await this.writer.send(this.session, text, text, ACK_LIMIT_MS).catch((error) => ({ ok: false, error: error.message }));
+      const ack = await this.send(text);
       this.slowestMs = Math.max(this.slowestMs, performance.now() - began);
       if (ack.ok) this.stored.push(text);
       else this.refused.push({ text, ack });
       await delay(PAUSE_MS);
+    }
+  }
+
+  /** As clients do: what was not acknowledged when the connection ended is sent again under its local id. */
+  async send(text) {
+    for (;;) {
+      const ends = this.writer.disconnects.length;
+      try {
+        return await this.writer.send(this.session, text, text, ACK_LIMIT_MS);
+      } catch (error) {
+        if (this.writer.isClosed || this.writer.disconnects.length === ends) return { ok: false, error: error.message };
+      }
     }
   }
 

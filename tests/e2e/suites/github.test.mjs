@@ -19,7 +19,7 @@ before(async () => {
   objects = flavor === 'full' ? await ObjectStorage.start() : null;
   // One core: whatever waits would be in everybody's way.
   const settings = { ...services.settings, ...objects?.settings, HAPPIER_CORES: '1', NODE_ENV: 'development' };
-  server = await Server.start({ settings });
+  server = await Server.start({ settings, metrics: true });
 });
 after(async () => {
   closeDevices();
@@ -137,6 +137,8 @@ test('a service that does not answer is in nobody\'s way, and has room for so ma
     const first = await Promise.race(voices);
     assert.deepEqual([first.status, first.body], [503, { error: 'The server is busy, try again later' }]);
     await services.holding(CALL_THREADS);
+    const metrics = await (await fetch(`${server.metricsUrl}/metrics`)).text();
+    assert.match(metrics, /^happier_pool_refusals_total\{pool="calls"\} 1$/m);
     assert.equal((await device.send(session, 'still')).ok, true);
     assert.deepEqual(order, ['others']);
     services.release();

@@ -22,8 +22,6 @@ pub(super) struct Entry {
     pub stranger: Option<u16>,
     /// Answers with 500 are part of the contract (O-37, O-38, §15.5, §15.7).
     pub may_fail: bool,
-    /// The route exists only where public files are on disk, as in the tests of the whole server.
-    pub needs_files: bool,
 }
 
 impl Entry {
@@ -62,16 +60,17 @@ impl Entry {
 
 fn entry(method: Method, template: &'static str) -> Entry {
     let call = move |world: &World| {
-        let params = template.split('/').filter(|segment| segment.starts_with(':'));
+        let params = template.split('/').filter(|segment| segment.starts_with(':') || *segment == "*");
         let params = params.map(|name| param(world, template, name)).collect();
         Call { params, query: String::new(), fields: Vec::new(), body: None }
     };
     let (status, unknown, stranger) = (200, [404; 2], None);
-    Entry { method, template, call: Box::new(call), status, unknown, stranger, may_fail: false, needs_files: false }
+    Entry { method, template, call: Box::new(call), status, unknown, stranger, may_fail: false }
 }
 
 fn param(world: &World, template: &str, name: &str) -> String {
     match name {
+        "*" => "a.png".to_string(),
         ":sessionId" => world.session.clone(),
         ":machineId" => world.machine.clone(),
         ":shareId" => world.share.clone(),
@@ -120,7 +119,7 @@ pub(super) fn all() -> Vec<Entry> {
         entry(Post, DEBUG_LOG).body(|_| {
             json!({"timestamp": "t", "level": "info", "message": "m", "messageRawObject": 1, "source": "cli", "platform": "p"})
         }),
-        Entry { needs_files: true, ..entry(Get, "/files/*") },
+        entry(Get, "/files/*"),
         // Authentication
         entry(Post, "/v1/auth").body(move |world| {
             let mut body = login(world);

@@ -5,20 +5,22 @@ import { after, afterEach, before, test } from 'node:test';
 import { Account, closeDevices } from '../../lib/client.mjs';
 import { Cluster } from '../../lib/cluster.mjs';
 import { metric } from '../../lib/metrics.mjs';
-import { STREAM } from '../../lib/stream.mjs';
+import { STREAM, fence } from '../../lib/stream.mjs';
 import { Follower, Traffic, settled } from '../../lib/traffic.mjs';
-import { until } from '../../lib/wait.mjs';
+import { delay, until } from '../../lib/wait.mjs';
 
 const CALLS = 50;
 const AT_ONCE_MS = 3_000;
 const GIVEN_UP_MS = 13_000; // 10 s of silence, checked once per second, and a slow machine
+const STALL_MS = 3_000; // longer than a reader waits before it wonders
+const LENGTH_MAX = 10_000; // of the stream, about
 const UNAVAILABLE = 'RPC_METHOD_NOT_AVAILABLE';
 
 let cluster;
 before(async () => {
   cluster = await Cluster.start(['worker', 'api', 'api', 'api']);
 });
-after(() => cluster.remove());
+after(() => cluster?.remove());
 afterEach(closeDevices);
 
 /** Traffic through the first replica, followers on all, and calls of two replicas that hang at a method of the second. */
@@ -97,27 +99,48 @@ test('the holder of a method leaves, its replica stays: callers of other replica
   assert.ok(performance.now() - began < AT_ONCE_MS, `after ${performance.now() - began} ms`);
 });
 
-test('the stream is trimmed past a slow replica: its clients come again and catch up', async () => {
-  const [first, slow, third] = cluster.replicas;
-  const account = await Account.login(first);
-  const session = await account.session();
-  const followers = await Promise.all([first, slow, slow, third].map((server, n) => Follower.start(account, session, { server, transports: n === 2 ? ['polling'] : ['websocket'] })));
-  const traffic = new Traffic(await account.device({ session }).ready(), session);
-  await traffic.more(10);
-  const gaps = () => Promise.all(cluster.replicas.map((server) => metric(server, 'happier_cluster_gaps_total')));
-  const before = await gaps();
-  await until(() => followers.every(({ live }) => live.length > 0), 'all of them told of something');
-  slow.child.signal('SIGSTOP');
-  await traffic.more(30);
-  await cluster.redis.client.xtrim(STREAM, 'MAXLEN', 0);
-  await traffic.more(10);
-  slow.child.signal('SIGCONT');
-  await until(() => followers[1].wasDisconnected && followers[2].wasDisconnected, 'told to come again');
-  await until(() => followers.every(({ device }) => device.socket.connected), 'connected again', 15_000);
-  await traffic.more(10);
-  await settled(followers, await traffic.stop());
-  assert.deepEqual(followers.map(({ wasDisconnected }) => wasDisconnected), [false, true, true, false]);
-  for (const { device } of [followers[1], followers[2]]) assert.match(device.disconnects[0], /^transport (close|error)$/, 'and not told to stay away');
-  const after = await gaps();
-  assert.deepEqual(after.map((count, n) => count - before[n]), [0, 1, 0], 'the gap is counted where it was');
-});
+/** What trims the stream while a replica stands still. */
+const TRIMS = {
+  'by hand': async () => {
+    await delay(STALL_MS);
+    await cluster.redis.client.xtrim(STREAM, 'MAXLEN', 0);
+  },
+  'by what others append': async (others) => {
+    for (let n = 0; n < LENGTH_MAX + 2_000; n += 1_000) {
+      const pipeline = cluster.redis.client.pipeline();
+      for (let m = 0; m < 1_000; m++) pipeline.xadd(STREAM, 'MAXLEN', '~', LENGTH_MAX, '*', 'uid', 'emitter', 'nsp', '/', 'type', '2');
+      await pipeline.exec();
+      await fence(cluster.redis, others); // they keep up
+    }
+  },
+};
+
+for (const [name, trim] of Object.entries(TRIMS)) {
+  test(`the stream is trimmed past a slow replica ${name}: its clients come again and catch up`, async () => {
+    const [first, slow, third] = cluster.replicas;
+    const account = await Account.login(first);
+    const session = await account.session();
+    const followers = await Promise.all([first, slow, slow, third].map((server, n) => Follower.start(account, session, { server, transports: n === 2 ? ['polling'] : ['websocket'] })));
+    const traffic = new Traffic(await account.device({ session }).ready(), session);
+    await traffic.more(10);
+    const gaps = () => Promise.all(cluster.replicas.map((server) => metric(server, 'happier_cluster_gaps_total')));
+    const before = await gaps();
+    await until(() => followers.every(({ live }) => live.length > 0), 'all of them told of something');
+    slow.child.signal('SIGSTOP');
+    await traffic.more(5);
+    // The others have read what is about to go.
+    const stored = traffic.stored.length;
+    await until(() => [followers[0], followers[3]].every(({ live }) => live.length >= stored), 'the others told');
+    await trim([followers[0].device, followers[3].device]);
+    await traffic.more(5);
+    slow.child.signal('SIGCONT');
+    await until(() => followers[1].wasDisconnected && followers[2].wasDisconnected, 'told to come again');
+    await until(() => followers.every(({ device }) => device.socket.connected), 'connected again', 15_000);
+    await traffic.more(10);
+    await settled(followers, await traffic.stop());
+    assert.deepEqual(followers.map(({ wasDisconnected }) => wasDisconnected), [false, true, true, false]);
+    for (const { device } of [followers[1], followers[2]]) assert.match(device.disconnects[0], /^transport (close|error)$/, 'and not told to stay away');
+    const after = await gaps();
+    assert.deepEqual(after.map((count, n) => count - before[n]), [0, 1, 0], 'the gap is counted where it was');
+  });
+}

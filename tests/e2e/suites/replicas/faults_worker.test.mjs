@@ -19,7 +19,7 @@ before(async () => {
   cluster = await Cluster.start(['worker', 'api', 'api'], { node: 1 });
   account = await Account.login(cluster.replicas[0]);
 });
-after(() => cluster.remove());
+after(() => cluster?.remove());
 afterEach(closeDevices);
 
 /** Entries that a worker has read and not acknowledged. */

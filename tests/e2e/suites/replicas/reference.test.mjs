@@ -22,7 +22,7 @@ afterEach(closeDevices);
 
 /** The reference replica believes every token. */
 function account(id) {
-  return { id, token: `.${Buffer.from(JSON.stringify({ sub: id })).toString('base64url')}.`, server: replicas[0] };
+  return { id: async () => id, token: `.${Buffer.from(JSON.stringify({ sub: id })).toString('base64url')}.`, server: replicas[0] };
 }
 
 test('broadcasts with exceptions, calls, the registry', async () => {

@@ -19,7 +19,7 @@ let cluster;
 before(async () => {
   cluster = await Cluster.start(['all', 'api', 'worker'], { redis: { password: PASSWORD } });
 });
-after(() => cluster.remove());
+after(() => cluster?.remove());
 
 /** Starts with these settings in vain; gives what the process said. */
 async function refused(settings) {
