@@ -214,7 +214,7 @@ fn events_keep_their_order_and_whoever_joins_hears_the_next() {
         a.publish("u1", n);
     }
     for n in 0..2_000 {
-        assert_eq!(b.broadcast().seq, Some(i64::try_from(n).unwrap()));
+        assert_eq!(b.broadcast().seq, Some(i64::from(n)));
     }
     b.join("u3");
     a.publish("u3", 1);
