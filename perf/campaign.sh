@@ -66,7 +66,7 @@ part hold perf/hold.sh "${hold[@]}"
         "$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1)"
     printf '  "settings": {"mode": "%s", "minutes": "%s"},\n  "figures": {' "$mode" "$(((SECONDS - began) / 60))"
     awk -F '\t' '{ value[$1] = $2; if (!($1 in seen)) { seen[$1]; order[++count] = $1 } }
-        END { for (n = 1; n <= count; n++) printf "%s\n    \"%s\": %s", n > 1 ? "," : "", order[n], value[order[n]] }' "$CAMPAIGN/figures"
+        END { for (n = 1; n <= count; n++) printf "%s\n    \"%s\": %s", (n > 1 ? "," : ""), order[n], value[order[n]] }' "$CAMPAIGN/figures"
     printf '\n  },\n  "failures": {'
     for name in "${broken[@]}"; do printf '%s"the part %s failed": 1' "$([[ $name == "${broken[0]}" ]] || echo ', ')" "$name"; done
     printf '}\n}\n'

@@ -44,6 +44,7 @@ use self::ui::Ui;
 use crate::crypto::token::TokenCache;
 use crate::domain::Context;
 use crate::model::time::now_ms;
+use crate::observe::metrics::Counter;
 use crate::storage::objects::Files;
 
 /// What a request may bring.
@@ -155,6 +156,7 @@ impl Api {
         let query = Query(query.collect());
         let start = || {
             if let Some(refusal) = standing.and_then(Standing::refusal) {
+                self.ctx.metrics.inc(Counter::RateLimited);
                 return Err(Error::Answer(refusal));
             }
             let body = body::read(&head, bytes)?;

@@ -17,7 +17,10 @@ use crate::observe::metrics::cluster::{Count, Level};
 const COUNT: usize = 100;
 const BLOCK_MS: u64 = 100;
 
-/// A read that took longer than this was not a read that waited.
+/// A read that took longer than this was not only a read that waited: entries may have come and gone meanwhile.
+const DOUBT_MS: u64 = 500;
+
+/// After so long without a read the others can no longer be judged by what was heard of them.
 pub(super) const STALL_MS: u64 = 2_000;
 
 /// Names and values of an entry.
@@ -49,19 +52,25 @@ pub(super) async fn end(connection: &mut redis::aio::MultiplexedConnection) -> R
 
 pub(super) async fn run(node: Rc<Node>, link: Rc<Link>, mut position: Position) {
     let mut was_away = false;
+    // Whether clients were told of a gap with the last read.
+    let mut told = false;
     let mut read_at = node.now();
     while !node.is_stopping() {
         let mut connection = link.wait().await;
         match read(&mut connection, &position).await {
             Ok(entries) => {
                 let now = node.now();
-                let stalled = now.saturating_sub(read_at) > STALL_MS;
+                let took = now.saturating_sub(read_at);
                 read_at = now;
                 // A reader that is behind, was away or stood still may have been overtaken by the trimming. If the entry
                 // before those that were read is still there, it was not.
-                let in_doubt = std::mem::take(&mut was_away) || stalled || entries.len() == COUNT;
-                let is_gap = in_doubt && position.was_read && is_trimmed(&mut connection, &position).await;
-                if stalled || node.metrics().level(Level::RedisUp) == 0 {
+                let in_doubt = std::mem::take(&mut was_away) || took > DOUBT_MS || entries.len() == COUNT;
+                // One gap shows twice if what came before it is gone by now as well. Whoever is told once, and comes again,
+                // catches up with all that was trimmed until then.
+                let was_told = std::mem::take(&mut told);
+                let is_gap = in_doubt && position.was_read && !was_told && is_trimmed(&mut connection, &position).await;
+                told = is_gap;
+                if took > STALL_MS || node.metrics().level(Level::RedisUp) == 0 {
                     node.resumed();
                 }
                 node.read_at(now);

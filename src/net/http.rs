@@ -40,7 +40,7 @@ pub struct Http<S> {
     pub limits: Limits,
     /// Set at shutdown: connections close after their current answer.
     pub closing: Cell<bool>,
-    /// Requests being handled now; shutdown waits for them.
+    /// Requests being handled and answers being written now; shutdown waits for them.
     pub active: Cell<usize>,
 }
 
@@ -63,6 +63,12 @@ impl<S: Service + 'static> Http<S> {
         Rc::new(Self { service, turn, limits, closing: Cell::new(false), active: Cell::new(0) })
     }
 
+    /// Counts something under way until the result is dropped; the end of the process waits for it.
+    fn at_work(self: &Rc<Self>) -> AtWork<S> {
+        self.active.set(self.active.get() + 1);
+        AtWork(Rc::clone(self))
+    }
+
     /// Serves a connection to its end. `unread` is what another core has read already.
     pub async fn serve(self: Rc<Self>, stream: TcpStream, peer: SocketAddr, unread: Vec<u8>) {
         let _open = self.turn.connection();
@@ -70,6 +76,15 @@ impl<S: Service + 'static> Http<S> {
             Connection { http: self, stream: Rc::new(stream), peer, input: unread, output: Vec::new(), timer: None };
         // An error here means that the client is gone: there is nobody to tell.
         let _ = connection.run().await;
+    }
+}
+
+/// A request, or its answer, on its way in [`Http::active`].
+struct AtWork<S>(Rc<Http<S>>);
+
+impl<S> Drop for AtWork<S> {
+    fn drop(&mut self) {
+        self.0.active.set(self.0.active.get() - 1);
     }
 }
 
@@ -110,9 +125,9 @@ impl<S: Service + 'static> Connection<S> {
                 };
                 return self.respond(&head, response, false).await.map(|_| ());
             }
-            self.http.active.set(self.http.active.get() + 1);
+            let at_work = self.http.at_work();
             let answered = self.request(head, head_bytes, keep).await;
-            self.http.active.set(self.http.active.get() - 1);
+            drop(at_work);
             if !answered? {
                 return Ok(());
             }
@@ -323,6 +338,8 @@ impl<S: Service + 'static> Connection<S> {
         if self.output.is_empty() {
             return Ok(());
         }
+        // Answers that were kept back belong to requests that count as done.
+        let _at_work = self.http.at_work();
         let output = std::mem::take(&mut self.output);
         fd::send_all(&self.stream, &output).await
     }

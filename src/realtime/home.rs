@@ -411,6 +411,52 @@ mod tests {
     }
 
     #[test]
+    fn updates_of_other_replicas_take_their_place_among_our_own() {
+        let account = AccountId::from("a");
+        let foreign = || Foreign {
+            rooms: vec![Room::UserScoped(account.clone())],
+            except: Vec::new(),
+            frame: Frame::text(|out| out.extend_from_slice(b"42[]")),
+        };
+        let mut home = Home::default();
+        let mut out = Vec::new();
+        home.offer(update(1), 0, &mut out);
+        home.offer(update(3), 0, &mut out);
+        assert_eq!(home.offer_foreign(4, foreign(), 0, &mut out), Some(GAP_WAIT_MS));
+        home.offer_foreign(2, foreign(), 1, &mut out);
+        home.offer(update(5), 2, &mut out);
+        assert_eq!(seqs(&mut out), [1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn rooms_of_other_replicas_mean_the_same_members_as_audiences() {
+        let mut slab = Slab::default();
+        let (account, session, machine) = (AccountId::from("a"), SessionId::from("s"), MachineId::from("m"));
+        let mut home = Home::default();
+        for class in [
+            Class::User,
+            Class::Session(session.clone()),
+            Class::Session(SessionId::from("s:a")),
+            Class::Machine(machine.clone()),
+            Class::Other,
+        ] {
+            let place = Place { core: CoreId(0), key: slab.insert(()) };
+            home.join(Member { place, socket: SocketId::random(), class });
+        }
+        let sockets = |members: Vec<&Member>| members.iter().map(|member| member.socket).collect::<Vec<_>>();
+        for audience in [Audience::All, Audience::UserScoped, Audience::Session(session), Audience::Machine(machine)] {
+            let rooms = audience.rooms(&account);
+            let named: Vec<Room> = rooms.iter().map(|room| Room::parse(&room.to_string()).unwrap()).collect();
+            assert_eq!(named, rooms);
+            let by_rooms = sockets(home.recipients_in(&rooms, &[]).collect());
+            assert_eq!(by_rooms, sockets(home.recipients(&audience).collect()), "{audience:?}");
+            let one = Room::Socket(by_rooms[0]);
+            assert_eq!(sockets(home.recipients_in(&rooms, std::slice::from_ref(&one)).collect()), by_rooms[1..]);
+            assert_eq!(sockets(home.recipients_in(std::slice::from_ref(&one), &[]).collect()), by_rooms[..1]);
+        }
+    }
+
+    #[test]
     fn a_second_event_with_the_same_cursor_follows_the_first() {
         let mut home = Home::default();
         let mut out = Vec::new();

@@ -8,11 +8,13 @@ mod entries;
 mod world;
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use happier_server::api::describe::{Field, Shape};
 use happier_server::api::openapi;
 use happier_server::api::routes::{self, Access, Route};
 use happier_server::api::validate::Part;
+use happier_server::observe::metrics;
 use protocol::http::Method;
 use serde_json::{Value as Json, json};
 
@@ -443,6 +445,7 @@ fn encode(text: &str) -> String {
 
 /// Limited routes refuse the call beyond their limit before they look at anything else.
 pub(crate) async fn limited_routes(server: Rc<Server>) {
+    let mut refused = 0;
     for route in routes::all() {
         let Some(limit) = route.endpoint.limit else { continue };
         let fields = (route.input)();
@@ -461,5 +464,9 @@ pub(crate) async fn limited_routes(server: Rc<Server>) {
             assert!((1..=60).contains(&reset), "{reset}");
             assert_eq!(answer.response.header("retry-after").is_some(), count > limit.0);
         }
+        refused += 1;
+        let page = metrics::render(&[Arc::clone(&server.ctx.metrics)]);
+        assert!(page.lines().any(|line| line == format!("happier_rate_limited_requests_total {refused}")), "{page}");
     }
+    assert!(refused > 0);
 }

@@ -146,7 +146,10 @@ fn message_event() -> String {
 
 /// What its devices get.
 fn update_event() -> String {
-    let (head, tail) = (r#"42["update",{"id":"Vt3kq8","seq":31,"body":{"t":"new-message","sid":"cm3k2session000","message":{"id":"m8","seq":8,"content":{"t":"encrypted","c":""#, r#""},"localId":"l1764-0-17","createdAt":1764000000000,"updatedAt":1764000000000}},"createdAt":1764000000001}]"#);
+    let (head, tail) = (
+        r#"42["update",{"id":"Vt3kq8","seq":31,"body":{"t":"new-message","sid":"cm3k2session000","message":{"id":"m8","seq":8,"content":{"t":"encrypted","c":""#,
+        r#""},"localId":"l1764-0-17","createdAt":1764000000000,"updatedAt":1764000000000}},"createdAt":1764000000001}]"#,
+    );
     format!("{head}{}{tail}", "Q".repeat(256))
 }
 

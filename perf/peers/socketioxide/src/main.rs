@@ -5,11 +5,11 @@
 
 use std::net::Ipv4Addr;
 
+use axum::Router;
 use axum::extract::Json;
 use axum::routing::{get, post};
 use axum::serve::ListenerExt;
-use axum::Router;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use socketioxide::SocketIo;
 use socketioxide::extract::{AckSender, Data, SocketRef};
@@ -31,6 +31,18 @@ struct Alive {
     thinking: bool,
 }
 
+/// In the order in which the product writes it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Activity {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    id: String,
+    active: bool,
+    active_at: u64,
+    thinking: bool,
+}
+
 async fn connected(socket: SocketRef, Data(handshake): Data<Handshake>) {
     let room = handshake.token;
     if handshake.client_type == "user-scoped" {
@@ -38,9 +50,8 @@ async fn connected(socket: SocketRef, Data(handshake): Data<Handshake>) {
     }
     socket.on("ping", async |ack: AckSender| drop(ack.send(&json!({}))));
     socket.on("session-alive", async move |socket: SocketRef, Data(alive): Data<Alive>| {
-        let activity = json!({
-            "type": "activity", "id": alive.sid, "active": true, "activeAt": alive.time, "thinking": alive.thinking,
-        });
+        let Alive { sid, time, thinking } = alive;
+        let activity = Activity { kind: "activity", id: sid, active: true, active_at: time, thinking };
         let _ = socket.to(room.clone()).emit("ephemeral", &activity).await;
     });
 }

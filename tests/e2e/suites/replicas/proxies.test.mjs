@@ -14,6 +14,7 @@ import { until } from '../../lib/wait.mjs';
 
 const WAYS = [['websocket'], ['polling'], ['polling', 'websocket']];
 const CLIENTS = 12; // addresses of clients; that all fall to one of two replicas happens once in 2,048 runs
+const COME_BACK_MS = 30_000; // a client gives up an attempt that hangs after 20 s
 const LARGE_BYTES = 5_000_000;
 const SETTINGS = { HAPPIER_TRUSTED_PROXIES: '127.0.0.1', HAPPIER_RATE_LIMITS: 'on' };
 
@@ -118,7 +119,10 @@ for (const name of ['nginx', 'haproxy']) {
       const devices = await readied(WAYS.flatMap((transports) => Array.from({ length: 4 }, (_, n) => account.device({ transports, reconnection: true, ...through(proxy, n) }))));
       const { code } = await cluster.replicas[1].terminate();
       assert.equal(code, 0);
-      await until(() => devices.every((device) => device.socket.connected), 'connected again', 20_000);
+      const state = () => devices.map(({ socket, transport, connects, disconnects }) => `${socket.io.opts.transports}: ${transport} ${connects} ${disconnects} ${socket.io._readyState}`).join('; ');
+      await until(() => devices.every((device) => device.socket.connected), 'connected again', COME_BACK_MS).catch((error) => {
+        throw new Error(`${error.message}: ${state()}`);
+      });
       await Promise.all(devices.map((device) => until(() => device.fence(2_000).catch(() => null), 'answered', 20_000)));
       assert.equal((await devices[0].send(session, 'after')).ok, true);
       await Promise.all(devices.slice(1).map((device) => until(() => device.texts.includes('after'), 'told')));
