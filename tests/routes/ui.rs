@@ -8,8 +8,8 @@ use happier_server::api::ui::{Mount, Ui};
 use happier_server::storage::static_files::{PIECE_BYTES_MAX, StaticFiles};
 use serde_json::json;
 
-use crate::server::{Answer, Server};
 use crate::server::services;
+use crate::server::{Answer, Server};
 use crate::support::{self, Directory};
 
 const BANNER: &str = "\n<!-- Welcome to Happier Server! -->\n";
