@@ -4,10 +4,10 @@
 #
 # Usage: [DATABASE_URL=postgresql://…] perf/replicas.sh [rounds] [seconds]
 #
-# 300 accounts with 3 receivers each, at the same rate on both. Without DATABASE_URL a throw-away Postgres is started; one
-# that is named must be disposable. Every process of ours runs one core thread; nothing is pinned, and they share the
-# processors with Postgres, Redis and the generator. The result goes to perf/results/replicas-DATE-COMMIT.md and to the
-# terminal.
+# 300 accounts with 3 receivers each, at the same rate on both (FANOUT_RATE and PRESENCE_RATE, operations a second).
+# Without DATABASE_URL a throw-away Postgres is started; one that is named must be disposable. Every process of ours runs
+# one core thread; nothing is pinned, and they share the processors with Postgres, Redis and the generator. The result goes
+# to perf/results/replicas-DATE-COMMIT.md and to the terminal.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . perf/lib.sh
@@ -15,8 +15,8 @@ rounds=${1:-3}
 seconds=${2:-3}
 connections=${CONNECTIONS:-4}
 # Operations a second: what one core of a small machine does in both arrangements, so that the rate is never the difference.
-fanout_rate=500
-presence_rate=2000
+fanout_rate=${FANOUT_RATE:-500}
+presence_rate=${PRESENCE_RATE:-2000}
 unpin
 
 build
