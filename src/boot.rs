@@ -37,7 +37,6 @@ use crate::observe::metrics::CoreMetrics;
 use crate::realtime::message::{Mailboxes, Message, Stop};
 use crate::runtime::cores::{self, CoreId};
 use crate::runtime::mailbox::{Mailbox, mailbox};
-use crate::storage::static_files::StaticDirectory;
 
 /// Runs the server until a signal ends it.
 #[allow(clippy::disallowed_methods, reason = "how long the start took, for the log")]
@@ -117,7 +116,7 @@ pub fn run(config: Config) -> Result<(), Error> {
             tokens: tokens.clone(),
             database: database.clone(),
             back_plane: back_plane.clone(),
-            ui: ui.clone(),
+            ui,
             listener,
             metrics_listener: metrics_listener.take(),
             inbox,
@@ -167,14 +166,14 @@ pub fn run(config: Config) -> Result<(), Error> {
     Ok(())
 }
 
-/// The web UI's directory and place. A directory that is not there yet may come later; then its operator should know.
-fn web_ui(ui: &config::Ui) -> Result<(Arc<StaticDirectory>, Mount), Error> {
+/// The place of the web UI. A directory that is not there yet may come later; then its operator should know.
+fn web_ui(ui: &config::Ui) -> Result<Mount, Error> {
     let refused = |expected| Error::UiPrefix { prefix: ui.prefix.clone(), expected };
     let mount = Mount::at(&ui.prefix).map_err(refused)?;
     if !ui.directory.join("index.html").is_file() {
         log::warn!("HAPPY_SERVER_UI_DIR is {}, which has no index.html", ui.directory.display());
     }
-    Ok((StaticDirectory::open(&ui.directory).map_err(Error::Ui)?, mount))
+    Ok(mount)
 }
 
 /// How long the end waits for Redis to take what is still to be said.

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::response::Response;
 use super::validate::Issue;
+use crate::runtime::pool::Busy;
 use crate::storage;
 
 /// The end of a request that did not go well.
@@ -75,6 +76,12 @@ impl From<storage::Error> for Error {
     fn from(error: storage::Error) -> Self {
         log::error!("a request failed: {error}");
         Self::Internal
+    }
+}
+
+impl From<Busy> for Error {
+    fn from(Busy: Busy) -> Self {
+        Self::BUSY
     }
 }
 

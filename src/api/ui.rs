@@ -137,7 +137,7 @@ impl Ui {
     }
 
     async fn index(self: Rc<Self>) -> Result<Response, Error> {
-        let answer = match self.files.index().await {
+        let answer = match self.files.index().await? {
             Some(bytes) => Response::bytes(200, "text/html; charset=utf-8", bytes.to_vec()),
             None => Response::error(404, "Not found"),
         };
@@ -146,12 +146,12 @@ impl Ui {
 
     /// A file as it is, even the index.
     async fn file(self: Rc<Self>, path: String) -> Result<Response, Error> {
-        self.files.open_plain(&path).await.map(|file| answer(&path, file)).ok_or_else(not_found)
+        self.files.open_plain(&path).await?.map(|file| answer(&path, file)).ok_or_else(not_found)
     }
 
     /// A path below the prefix: a file, or the index for every place inside the UI.
     async fn page(self: Rc<Self>, path: String) -> Result<Response, Error> {
-        match self.files.open(&path).await {
+        match self.files.open(&path).await? {
             Lookup::File(file) => Ok(answer(&path, file)),
             Lookup::Index | Lookup::Missing => self.index().await,
             Lookup::Outside => Err(not_found()),

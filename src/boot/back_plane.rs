@@ -2,6 +2,7 @@
 //! of it.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::runtime::post::CorePost;
 use crate::storage::objects::local::Directory;
 use crate::storage::objects::s3::Bucket;
 use crate::storage::objects::{Files, Store};
+use crate::storage::static_files::StaticFiles;
 use crate::vendors::https::{Client, Https};
 use crate::vendors::{Addresses, Vendors};
 
@@ -25,6 +27,11 @@ const CALLS_WAITING_MAX: usize = 256;
 const FILE_THREADS: usize = 4;
 const FILES_WAITING_MAX: usize = 1_024;
 
+/// Threads that read the web UI, apart from those for public files, which may be waiting for an object storage.
+const UI_THREADS: usize = 2;
+/// A connection waits for at most one piece of a file.
+const UI_WAITING_MAX: usize = 4_096;
+
 /// One: decoding images may keep one core of the machine busy, and takes the memory of one image at a time.
 const IMAGE_THREADS: usize = 1;
 /// Each holds the bytes of a file, at most `vendors::github::AVATAR_BYTES_MAX`.
@@ -36,6 +43,7 @@ pub(super) struct BackPlane {
     calls: Arc<Pool>,
     files: Arc<Pool>,
     images: Arc<Pool>,
+    ui: Option<(Arc<Path>, Arc<Pool>)>,
     client: Arc<Client>,
     store: Option<Store>,
     addresses: Addresses,
@@ -63,9 +71,14 @@ impl BackPlane {
         let pools = || -> io::Result<_> {
             let calls = Pool::start("calls", CALL_THREADS, CALLS_WAITING_MAX)?;
             let files = Pool::start("files", FILE_THREADS, FILES_WAITING_MAX)?;
-            Ok((calls, files, Pool::start("images", IMAGE_THREADS, IMAGES_WAITING_MAX)?))
+            let images = Pool::start("images", IMAGE_THREADS, IMAGES_WAITING_MAX)?;
+            let ui = match &config.ui {
+                Some(ui) => Some((Arc::from(ui.directory.as_path()), Pool::start("ui", UI_THREADS, UI_WAITING_MAX)?)),
+                None => None,
+            };
+            Ok((calls, files, images, ui))
         };
-        let (calls, files, images) = pools().map_err(Error::Cores)?;
+        let (calls, files, images, ui) = pools().map_err(Error::Cores)?;
         let services = &config.services;
         let addresses = Addresses {
             github: services.github_url.clone(),
@@ -74,7 +87,7 @@ impl BackPlane {
             elevenlabs: services.elevenlabs_url.clone(),
         };
         let timeout = Duration::from_millis(services.call_timeout_ms);
-        Ok(Self { calls, files, images, client, store, addresses, timeout })
+        Ok(Self { calls, files, images, ui, client, store, addresses, timeout })
     }
 
     /// The end of one core. `post` leads back to that core.
@@ -87,6 +100,7 @@ impl BackPlane {
                 addresses: self.addresses,
             },
             image_workers: workers(self.images),
+            ui: self.ui.map(|(root, pool)| StaticFiles::new(root, workers(pool))),
         }
     }
 }
@@ -96,4 +110,6 @@ pub(super) struct CoreEnd {
     pub files: Option<Files>,
     pub vendors: Vendors,
     pub image_workers: Workers,
+    /// Set if there is a web UI.
+    pub ui: Option<StaticFiles>,
 }

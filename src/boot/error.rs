@@ -29,7 +29,6 @@ pub enum Error {
         prefix: String,
         expected: &'static str,
     },
-    Ui(io::Error),
     BackPlane,
     /// A text that names the setting.
     ObjectStorage(String),
@@ -75,7 +74,6 @@ impl fmt::Display for Error {
             Self::UiPrefix { prefix, expected } => {
                 write!(f, "HAPPY_SERVER_UI_PREFIX is {prefix:?}; expected {expected}")
             }
-            Self::Ui(error) => write!(f, "cannot start the thread of the web UI: {error}"),
             Self::Cores(error) => write!(f, "cannot start the core threads: {error}"),
             Self::CoreEnded => f.write_str("a core thread ended while starting; the log says why"),
             Self::Database(text) | Self::ObjectStorage(text) => f.write_str(text),

@@ -32,7 +32,6 @@ use crate::runtime::cores::{CoreId, Driver};
 use crate::runtime::mailbox::{Inbox, Mailbox};
 use crate::runtime::post::{CorePost, Job};
 use crate::runtime::race::race;
-use crate::storage::static_files::{StaticDirectory, StaticFiles};
 use crate::worker::{self, presence_flush::PresenceFlush, presence_queue::PresenceQueue};
 
 /// Everything a core is given; made on the main thread.
@@ -45,7 +44,7 @@ pub(super) struct Part {
     pub tokens: Tokens,
     pub database: Database,
     pub back_plane: BackPlane,
-    pub ui: Option<(Arc<StaticDirectory>, Mount)>,
+    pub ui: Option<Mount>,
     /// Absent in a worker.
     pub listener: Option<std::net::TcpListener>,
     /// The metrics server runs on one core.
@@ -114,8 +113,8 @@ impl Core {
         let Part { core, config, mailboxes, metrics, cluster, .. } = part;
         let own_metrics = Arc::clone(&metrics[core.index()]);
         let post: Arc<dyn CorePost> = Arc::new(Posting(Arc::clone(&mailboxes[core.index()])));
-        let CoreEnd { files, vendors, image_workers } = part.back_plane.on_core(&post, &own_metrics);
-        let ui = part.ui.map(|(directory, mount)| Ui { files: StaticFiles::new(directory, Arc::clone(&post)), mount });
+        let CoreEnd { files, vendors, image_workers, ui } = part.back_plane.on_core(&post, &own_metrics);
+        let ui = ui.zip(part.ui).map(|(files, mount)| Ui { files, mount });
         let db = part.database.on_core(core.index(), mailboxes.len(), post)?;
         db.count_in(&own_metrics);
         let turn = Turn::new();

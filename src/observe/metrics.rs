@@ -72,7 +72,11 @@ const FAMILIES: [Family; 14] = [
     family("happier_slow_peer_disconnects_total", "Clients disconnected because they did not read", &["reason"]),
     family("happier_socket_payloads_refused_total", "Socket messages larger than they may be", &[]),
     family("happier_rate_limited_requests_total", "Requests refused because their client sends too many", &[]),
-    family("happier_pool_refusals_total", "Calls, files and images refused because too many wait", &["pool"]),
+    family(
+        "happier_pool_refusals_total",
+        "Calls, files, images and pieces of the web UI refused because too many wait",
+        &["pool"],
+    ),
 ];
 
 const fn family(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Family {

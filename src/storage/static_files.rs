@@ -1,21 +1,20 @@
-//! Files of the web UI: a directory, read by a thread of its own.
+//! Files of the web UI: a directory, read by threads of a pool.
 //!
 //! Owns: which paths lie in the directory, the index with its banner. Never: a core's thread inside a file system call,
 //! a large file in memory as a whole.
 //! Limits: [`PIECE_BYTES_MAX`] of a file are in memory for each client that is sent it, [`INDEX_BYTES_MAX`] for the
-//! index. The queue of the thread needs none: a connection waits for at most one answer.
+//! index of each core.
 //! Symbolic links are followed as long as they stay inside. Implements `spec/http.md` §11.4.
 
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
 use std::time::SystemTime;
 
-use crate::runtime::post::CorePost;
-use crate::runtime::reply::{Sender, reply};
+use crate::runtime::pool::{Busy, Workers};
 
 /// What is read of a file at a time.
 pub const PIECE_BYTES_MAX: usize = 64 << 10;
@@ -28,12 +27,6 @@ const BANNER: &[u8] = b"\n<!-- Welcome to Happier Server! -->\n";
 
 const INDEX: &str = "index.html";
 
-enum Request {
-    Index(Sender<Option<Arc<[u8]>>>),
-    Open(PathBuf, Sender<Option<Opened>>),
-    Next(File, Sender<Option<(File, Vec<u8>)>>),
-}
-
 /// A file with its beginning.
 struct Opened {
     first: Vec<u8>,
@@ -41,49 +34,21 @@ struct Opened {
     rest: Option<(File, u64)>,
 }
 
-/// The directory and its thread, shared by all cores.
-pub struct StaticDirectory {
-    requests: std::sync::mpsc::Sender<Request>,
+/// The index with its banner, as it was when the file last changed.
+#[derive(Clone)]
+struct Index {
+    changed: SystemTime,
+    length: u64,
+    bytes: Arc<[u8]>,
 }
-
-impl StaticDirectory {
-    /// Starts the thread. The directory need not exist yet: it is looked at with every request.
-    #[allow(clippy::disallowed_methods, reason = "the one thread that touches the web UI")]
-    pub fn open(root: &Path) -> io::Result<Arc<Self>> {
-        let (requests, queue) = channel();
-        let root = root.to_path_buf();
-        std::thread::Builder::new().name("ui".into()).spawn(move || answer(&root, &queue))?;
-        Ok(Arc::new(Self { requests }))
-    }
-}
-
-fn answer(root: &Path, queue: &Receiver<Request>) {
-    let mut index = Index::default();
-    for request in queue {
-        match request {
-            Request::Index(answer) => answer.send(index.read(root).ok()),
-            Request::Open(path, answer) => answer.send(open(root, &path).ok()),
-            Request::Next(mut file, answer) => {
-                let piece = read_piece(&mut file).ok();
-                answer.send(piece.map(|piece| (file, piece)));
-            }
-        }
-    }
-}
-
-/// The index with its banner, kept until the file changes.
-#[derive(Default)]
-struct Index(Option<(SystemTime, u64, Arc<[u8]>)>);
 
 impl Index {
-    fn read(&mut self, root: &Path) -> io::Result<Arc<[u8]>> {
+    /// Reads it, unless it is still the one that is known.
+    fn read(root: &Path, known: Option<Self>) -> io::Result<Self> {
         let (file, length) = open_inside(root, Path::new(INDEX))?;
         let changed = file.metadata()?.modified()?;
-        match &self.0 {
-            Some((known, known_length, bytes)) if (*known, *known_length) == (changed, length) => {
-                return Ok(Arc::clone(bytes));
-            }
-            _ => {}
+        if let Some(known) = known.filter(|known| (known.changed, known.length) == (changed, length)) {
+            return Ok(known);
         }
         if length > INDEX_BYTES_MAX {
             log::warn!("the index of the web UI has {length} bytes and is not served; the limit is {INDEX_BYTES_MAX}");
@@ -92,9 +57,7 @@ impl Index {
         let mut bytes = Vec::new();
         file.take(INDEX_BYTES_MAX).read_to_end(&mut bytes)?;
         bytes.extend_from_slice(BANNER);
-        let bytes: Arc<[u8]> = bytes.into();
-        self.0 = Some((changed, length, Arc::clone(&bytes)));
-        Ok(bytes)
+        Ok(Self { changed, length, bytes: bytes.into() })
     }
 }
 
@@ -133,8 +96,9 @@ fn read_piece(file: &mut File) -> io::Result<Vec<u8>> {
 /// The directory as one core sees it.
 #[derive(Clone)]
 pub struct StaticFiles {
-    directory: Arc<StaticDirectory>,
-    post: Arc<dyn CorePost>,
+    root: Arc<Path>,
+    workers: Workers,
+    index: Rc<RefCell<Option<Index>>>,
 }
 
 /// A file that is there: its beginning, and the rest if it is long.
@@ -155,48 +119,52 @@ pub enum Lookup {
 }
 
 impl StaticFiles {
-    /// `post` must stand for the core that uses the handle.
-    pub fn new(directory: Arc<StaticDirectory>, post: Arc<dyn CorePost>) -> Self {
-        Self { directory, post }
+    /// The directory need not exist yet: it is looked at with every request.
+    pub fn new(root: Arc<Path>, workers: Workers) -> Self {
+        Self { root, workers, index: Rc::default() }
     }
 
-    /// The index with its banner.
-    pub async fn index(&self) -> Option<Arc<[u8]>> {
-        let (answer, bytes) = reply(&self.post);
-        self.directory.requests.send(Request::Index(answer)).ok()?;
-        bytes.await.ok()?
+    /// The index with its banner, if there is one.
+    pub async fn index(&self) -> Result<Option<Arc<[u8]>>, Busy> {
+        let (root, known) = (Arc::clone(&self.root), self.index.borrow().clone());
+        let Ok(index) = self.workers.run(move || Index::read(&root, known)).await? else { return Ok(None) };
+        let bytes = Arc::clone(&index.bytes);
+        self.index.replace(Some(index));
+        Ok(Some(bytes))
     }
 
     /// The file that a decoded path names.
-    pub async fn open(&self, path: &str) -> Lookup {
-        let Some(path) = inside(path) else { return Lookup::Outside };
+    pub async fn open(&self, path: &str) -> Result<Lookup, Busy> {
+        let Some(path) = inside(path) else { return Ok(Lookup::Outside) };
         if path == Path::new(INDEX) {
-            return Lookup::Index;
+            return Ok(Lookup::Index);
         }
-        match self.file(path).await {
-            Some(file) => Lookup::File(file),
-            None => Lookup::Missing,
-        }
+        Ok(self.file(path).await?.map_or(Lookup::Missing, Lookup::File))
     }
 
     /// The file that a decoded path names, even if it is the index.
-    pub async fn open_plain(&self, path: &str) -> Option<StaticFile> {
-        self.file(inside(path)?).await
+    pub async fn open_plain(&self, path: &str) -> Result<Option<StaticFile>, Busy> {
+        match inside(path) {
+            Some(path) => self.file(path).await,
+            None => Ok(None),
+        }
     }
 
-    async fn file(&self, path: PathBuf) -> Option<StaticFile> {
-        let (answer, opened) = reply(&self.post);
-        self.directory.requests.send(Request::Open(path, answer)).ok()?;
-        let Opened { first, rest } = opened.await.ok()??;
-        let rest = rest.map(|(file, length)| Rest { files: self.clone(), file: RefCell::new(Some(file)), length });
-        Some(StaticFile { first, rest })
+    async fn file(&self, path: PathBuf) -> Result<Option<StaticFile>, Busy> {
+        let root = Arc::clone(&self.root);
+        let opened = self.workers.run(move || open(&root, &path)).await?;
+        Ok(opened.ok().map(|Opened { first, rest }| {
+            let workers = self.workers.clone();
+            let rest = rest.map(|(file, length)| Rest { workers, file: RefCell::new(Some(file)), length });
+            StaticFile { first, rest }
+        }))
     }
 }
 
 /// The part of a file that has not been read yet.
 pub struct Rest {
-    files: StaticFiles,
-    /// Away while the thread reads.
+    workers: Workers,
+    /// Away while a thread reads.
     file: RefCell<Option<File>>,
     length: u64,
 }
@@ -209,10 +177,9 @@ impl Rest {
 
     /// The next bytes; `None` if they cannot be read. Nothing at all means that the file has become shorter.
     pub async fn next(&self) -> Option<Vec<u8>> {
-        let file = self.file.borrow_mut().take()?;
-        let (answer, next) = reply(&self.files.post);
-        self.files.directory.requests.send(Request::Next(file, answer)).ok()?;
-        let (file, piece) = next.await.ok()??;
+        let mut file = self.file.borrow_mut().take()?;
+        let read = self.workers.run(move || read_piece(&mut file).map(|piece| (file, piece))).await;
+        let (file, piece) = read.ok()?.ok()?;
         *self.file.borrow_mut() = Some(file);
         Some(piece)
     }

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use happier_server::api::ui::{Mount, Ui};
-use happier_server::runtime::post;
-use happier_server::storage::static_files::{PIECE_BYTES_MAX, StaticDirectory, StaticFiles};
+use happier_server::storage::static_files::{PIECE_BYTES_MAX, StaticFiles};
 use serde_json::json;
 
+use crate::server::services;
 use crate::server::{Answer, Server};
 use crate::support::{self, Directory};
 
@@ -48,8 +48,7 @@ fn with_ui(prefix: &str, body: impl AsyncFn(&Server, &Path)) {
     let outer = build();
     support::on_sqlite(async |db| {
         // As deployments switch releases: the configured directory is itself a link.
-        let directory = StaticDirectory::open(&outer.path().join("current")).unwrap();
-        let files = StaticFiles::new(directory, post::local().unwrap());
+        let files = StaticFiles::new(outer.path().join("current").into(), services::workers());
         let ui = Ui { files, mount: Mount::at(prefix).unwrap() };
         body(&Server::with_ui(db, &Server::tokens(), ui), &outer.path().join("ui")).await;
     });
