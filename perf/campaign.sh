@@ -12,8 +12,8 @@ cd "$(dirname "$0")/.." || exit 1
 . perf/lib.sh
 mode=${1:-quick}
 case $mode in
-    quick) echo_=(2 2) idle=(18000 10 1) fanout=(2 2) messages=(1 3) operations=(1 2) scaling=(1 2) start=(10) hold=(30) mixed_seconds=15 ;;
-    full) echo_=(5 3) idle=(18000 20 3) fanout=(5 3) messages=(3 5) operations=(3 3) scaling=(3 3) start=(20) hold=(600) mixed_seconds=60 ;;
+    quick) echo_=(2 2) idle=(18000 10 1) fanout=(2 2) messages=(1 3) operations=(1 2) scaling=(1 2) replicas=(1 3) start=(10) hold=(30) mixed_seconds=15 ;;
+    full) echo_=(5 3) idle=(18000 20 3) fanout=(5 3) messages=(3 5) operations=(3 3) scaling=(3 3) replicas=(3 5) start=(20) hold=(600) mixed_seconds=60 ;;
     *) echo "usage: perf/campaign.sh [quick|full]" >&2; exit 2 ;;
 esac
 
@@ -46,6 +46,7 @@ part operations perf/operations.sh "${operations[@]}"
 part scaling perf/scaling.sh "${scaling[@]}"
 part start env DATABASE_URL="$database_url" perf/start.sh "${start[@]}"
 part messages env DATABASE_URL="$database_url" perf/messages.sh "${messages[@]}"
+part replicas env DATABASE_URL="$database_url" perf/replicas.sh "${replicas[@]}"
 mixed() {
     unpin
     DATABASE_URL=$database_url HAPPIER_ENV="HAPPIER_CORES=$(nproc)" start_server || return
@@ -74,7 +75,7 @@ part hold perf/hold.sh "${hold[@]}"
 result=perf/results/campaign-$(date -u +%Y-%m-%d)-$(git rev-parse --short HEAD)
 cp "$CAMPAIGN/campaign" "$result.json"
 others=()
-for name in mixed echo idle fanout-server messages messages-hot hold-1 hold-2; do
+for name in mixed echo idle fanout-server messages messages-hot replicas-fanout replicas-presence hold-1 hold-2; do
     [[ ! -f $CAMPAIGN/$name.json ]] || others+=("$CAMPAIGN/$name.json")
 done
 status=0

@@ -53,8 +53,8 @@ start_floor() {
     return 1
 }
 
-# start_server [NAME]: sets server_pid and server_address. A server of the light flavor with an empty data directory, or of
-# the full flavor if DATABASE_URL is set. One core; HAPPIER_ENV overrides.
+# start_server [NAME]: sets server_pid and server_address (empty for a worker). A server of the light flavor with an empty
+# data directory, or of the full flavor if DATABASE_URL is set. One core; HAPPIER_ENV overrides.
 start_server() {
     local binary=${HAPPIER_BIN:-target/release/happier-server} flavor=light name=${1:-server}
     [[ -n ${DATABASE_URL:-} ]] && flavor=full
@@ -67,8 +67,10 @@ start_server() {
     server_pid=$!
     started+=("$server_pid")
     for _ in $(seq 200); do
-        server_address=$(sed -n 's/.*listening on http:\/\/\([0-9.:]*\).*/\1/p' "$work/$name.log" | head -1)
-        [[ -n $server_address ]] && return
+        if grep -q 'ready after' "$work/$name.log"; then
+            server_address=$(sed -n 's/.*listening on http:\/\/\([0-9.:]*\).*/\1/p' "$work/$name.log" | head -1)
+            return
+        fi
         kill -0 "$server_pid" 2>/dev/null || break
         sleep 0.05
     done
@@ -77,9 +79,13 @@ start_server() {
     return 1
 }
 
+# stop_server [PID…]: the last one that was started, or these.
 stop_server() {
-    kill "$server_pid" 2>/dev/null || true
-    wait "$server_pid" 2>/dev/null || true
+    local pid
+    for pid in "${@:-$server_pid}"; do
+        kill "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
+    done
     rm -rf "$work"/data-*
 }
 
@@ -131,6 +137,29 @@ start_postgres() {
         fi
     done
     tail -20 "$postgres_folder/log" >&2
+    return 1
+}
+
+# Sets redis_address: a private Redis that keeps nothing.
+start_redis() {
+    local port pid
+    for _ in 1 2 3 4 5; do
+        port=$((20000 + RANDOM % 10000))
+        redis-server --port "$port" --bind 127.0.0.1 --save '' --appendonly no --dir "$work" >"$work/redis.log" 2>&1 &
+        pid=$!
+        started+=("$pid")
+        for _ in $(seq 100); do
+            if grep -q 'Ready to accept connections' "$work/redis.log"; then
+                redis_address=127.0.0.1:$port
+                return
+            fi
+            # Somebody has that port.
+            kill -0 "$pid" 2>/dev/null || break
+            sleep 0.05
+        done
+    done
+    echo "redis-server did not start (Debian package redis-server):" >&2
+    tail -20 "$work/redis.log" >&2
     return 1
 }
 

@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 /// Each module of the server and the modules it may import, near or far. `protocol` is the crate of that name.
 ///
 /// Two edges look backwards: ids are made of random bytes (`model` uses `crypto`) and tokens name accounts (`crypto` uses
-/// `model`). `storage` calls an S3 service with the HTTP client of `vendors`. `api` sees `storage` for its errors alone, see `NEVER`. `boot` sees everything, because it is what puts
-/// everything together; `main` sees only `boot`, `config` and the log.
+/// `model`). `storage` calls an S3 service with the HTTP client of `vendors`. `api` sees `storage` for its errors alone,
+/// see `NEVER`. `boot` sees everything, because it is what puts everything together; `main` sees only `boot`, `config`
+/// and the log.
 const IMPORTS: &[(&str, &[&str])] = &[
     ("model", &["crypto"]),
     ("crypto", &["model", "protocol"]),
@@ -184,6 +185,40 @@ fn every_dependency_has_its_reason() {
             if name != "protocol" && !first_cells.any(|cell| cell.contains(&named)) {
                 writeln!(faults, "{manifest}: no row of a table in ARCHITECTURE.md begins with {named}").unwrap();
             }
+        }
+    }
+    assert_none(&faults);
+}
+
+/// A fuzz target that nobody builds is no test: cargo takes it from the manifest, the nightly run from its list.
+#[test]
+fn every_fuzz_target_is_run() {
+    let manifest = read(Path::new("protocol/fuzz/Cargo.toml"));
+    let nightly = read(Path::new(".github/workflows/nightly.yml"));
+    let targets = rust_files("protocol/fuzz/fuzz_targets");
+    assert!(!targets.is_empty());
+    let mut faults = String::new();
+    for target in targets {
+        let name = target.file_stem().unwrap().to_str().unwrap();
+        if !manifest.contains(&format!("name = \"{name}\"\n")) {
+            writeln!(faults, "protocol/fuzz/Cargo.toml: no binary {name}").unwrap();
+        }
+        if !nightly.lines().any(|line| line.trim() == format!("- {name}")) {
+            writeln!(faults, ".github/workflows/nightly.yml: does not run {name}").unwrap();
+        }
+    }
+    assert_none(&faults);
+}
+
+/// `ARCHITECTURE.md` is the map of the code.
+#[test]
+fn the_code_map_names_every_module() {
+    let architecture = read(Path::new("ARCHITECTURE.md"));
+    let mut faults = String::new();
+    for (module, _) in IMPORTS.iter().filter(|(module, _)| !matches!(*module, "main" | "lib")) {
+        let named = [format!("| `src/{module}` |"), format!("| `src/{module}.rs` |")];
+        if !named.iter().any(|named| architecture.contains(named.as_str())) {
+            writeln!(faults, "ARCHITECTURE.md: no row for src/{module}").unwrap();
         }
     }
     assert_none(&faults);

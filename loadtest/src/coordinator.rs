@@ -88,6 +88,9 @@ fn watch(options: &Options, crew: &mut Crew, window: Window, measured: &mut Meas
     crew.listen_until(window.opens)?;
     let opened = Instant::now();
     let mut samples = vec![Sample::take(0.0, &options.server_pids, &workers)];
+    let servers_cpu_ns =
+        || -> Vec<u64> { options.server_pids.iter().map(|pid| target::cpu_ns(*pid).unwrap_or_default()).collect() };
+    let each_before = servers_cpu_ns();
     let (busy, waited, redis_before) = (each(target::cpu_ns), each(target::waited_ns), counters()?);
     for number in 1_u32.. {
         let due = window.opens + interval(options) * number;
@@ -103,6 +106,8 @@ fn watch(options: &Options, crew: &mut Crew, window: Window, measured: &mut Meas
     samples.push(last);
     measured.window = closed - opened;
     measured.redis = redis_before.zip(counters()?);
+    measured.cpu_ns_of_each =
+        servers_cpu_ns().iter().zip(&each_before).map(|(after, before)| after.saturating_sub(*before)).collect();
     let first = &samples[0];
     measured.cpu_ns = last.server_cpu_ns.zip(first.server_cpu_ns).map(|(after, before)| after.saturating_sub(before));
     let percent = |nanoseconds: u64| nanoseconds as f64 / measured.window.as_nanos() as f64 * 100.0;

@@ -32,13 +32,14 @@ Scenarios
 
 Load
   --url URL              server, http://HOST:PORT; several times for replicas, which connections take in turn
-                         (fanout: receivers never sit on their sender's replica) [http://127.0.0.1:3005]
+                         (fanout, presence: receivers never sit on their sender's replica) [http://127.0.0.1:3005]
   --connections N        sockets in all  [idle, mixed, soak 1000, echo 100, others 64; 20 with --hot]
   --accounts N           accounts they belong to  [idle a third of the connections, mixed and soak a quarter,
                          fanout and presence 300, else up to 64]
   --sessions N           sessions written to (messages)           [one for each socket, one with --hot]
   --receivers N          receiving sockets of each account (fanout, presence)                          [3]
   --active PERCENT       accounts that do something at all (mixed, soak)                              [10]
+  --split                all senders on the first --url, all receivers on the others (fanout, presence)
   --door socket|http     how messages are sent (fanout)                                       [socket]
   --hot                  all writers on one session (messages)
   --rate R               open loop: operations per second in all; latency counts from the intended time
@@ -55,7 +56,8 @@ Load
   --seed N               names the accounts; runs with the same seed share them                    [1]
 
 Measured beside it
-  --pid PID              the server's process, several times for replicas: CPU time, memory, descriptors
+  --pid PID              the server's process, several times for replicas: CPU time, memory, descriptors of all
+                         together, and CPU time of each in their order
   --redis HOST:PORT      Redis between replicas: bytes and CPU time per delivery (or redis://[:PASSWORD@]HOST:PORT)
 
 Result
@@ -133,6 +135,8 @@ pub(crate) struct Options {
     /// Percent of the accounts that do something (mixed, soak).
     pub(crate) active_percent: usize,
     pub(crate) door: Door,
+    /// Senders on the first server, receivers on the others (fanout, presence).
+    pub(crate) split: bool,
     /// Operations per second; `None` is a closed loop.
     pub(crate) rate: Option<f64>,
     pub(crate) message_bytes: usize,
@@ -208,6 +212,7 @@ struct Given {
     receivers: Option<usize>,
     active_percent: Option<usize>,
     door: Option<Door>,
+    split: bool,
     hot: bool,
     rate: Option<f64>,
     message_bytes: Option<usize>,
@@ -260,6 +265,7 @@ fn parse_from(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
                     _ => Err("expected socket or http"),
                 })?);
             }
+            Long("split") => given.split = true,
             Long("hot") => given.hot = true,
             Long("rate") => given.rate = Some(parser.value()?.parse()?),
             Long("bytes") => given.message_bytes = Some(parser.value()?.parse()?),
@@ -354,6 +360,7 @@ fn resolve(kind: Kind, given: Given) -> Result<Options, lexopt::Error> {
         receivers,
         active_percent: given.active_percent.unwrap_or(10),
         door: given.door.unwrap_or(Door::Socket),
+        split: given.split,
         rate: given.rate,
         message_bytes: given.message_bytes.unwrap_or(256),
         path: given.path.unwrap_or_else(|| "/health".to_owned()),
@@ -416,6 +423,12 @@ fn check(options: &Options) -> Result<(), lexopt::Error> {
     if options.kind == Kind::Soak && options.server_pids.is_empty() {
         return refuse("soak judges the server's memory and descriptors: --pid");
     }
+    let placed = matches!((options.kind, options.door), (Kind::Fanout, Door::Socket) | (Kind::Presence, _));
+    if options.split && !(placed && options.servers.len() > 1) {
+        return refuse(
+            "--split belongs to presence, and to fanout with messages over sockets, with more than one --url",
+        );
+    }
     if options.raw && !matches!(options.kind, Kind::Echo | Kind::Idle) {
         return refuse("--raw belongs to echo and idle");
     }
@@ -465,6 +478,8 @@ mod tests {
             "echo --rate 0",
             "http --raw",
             "soak",
+            "fanout --split",
+            "fanout --split --door http --url http://127.0.0.1:1 --url http://127.0.0.1:2",
             "mixed --active 0",
             "compare one.json",
             "report one.json",

@@ -20,7 +20,9 @@ use crate::target::Memory;
 /// What the coordinator saw from outside.
 #[derive(Default)]
 pub(crate) struct Measured {
+    /// CPU time of all servers in the window, and of each in the order of `--pid`.
     pub(crate) cpu_ns: Option<u64>,
+    pub(crate) cpu_ns_of_each: Vec<u64>,
     pub(crate) window: Duration,
     pub(crate) connecting: Duration,
     pub(crate) memory_before: Option<Memory>,
@@ -95,9 +97,10 @@ impl Report {
             report.figure("server_cpu_percent", cpu_us / seconds / 1e4);
         }
         report.generator(measured.generator);
+        let (what, count) =
+            if tally.deliveries > 0 { ("delivery", tally.deliveries) } else { ("operation", tally.operations) };
+        report.replicas(&measured.cpu_ns_of_each, what, count as f64);
         if let Some((before, after)) = measured.redis {
-            let (what, count) =
-                if tally.deliveries > 0 { ("delivery", tally.deliveries) } else { ("operation", tally.operations) };
             report.redis(before, after, what, count as f64);
         }
         for (fact, count) in &tally.facts {
@@ -181,6 +184,17 @@ impl Report {
                 "A generator process waited {:.0} % of the time for a processor that others had: latencies contain that.",
                 generator.waited_percent
             ));
+        }
+    }
+
+    /// What each of several servers spent; of one alone the sum says it.
+    #[allow(clippy::cast_precision_loss, reason = "figures for people")]
+    fn replicas(&mut self, cpu_ns: &[u64], what: &str, count: f64) {
+        if cpu_ns.len() < 2 || count == 0.0 {
+            return;
+        }
+        for (number, nanoseconds) in (1..).zip(cpu_ns) {
+            self.figure(&format!("server_{number}_cpu_us_per_{what}"), micros(*nanoseconds) / count);
         }
     }
 
@@ -283,7 +297,8 @@ fn settings(options: &Options) -> Ordered<String> {
     settings.push("seconds", options.seconds.to_string());
     settings.push("processes", options.processes.to_string());
     if options.servers.len() > 1 {
-        settings.push("servers", options.servers.len().to_string());
+        let split = if options.split { ", senders on the first" } else { "" };
+        settings.push("servers", format!("{}{split}", options.servers.len()));
     }
     match options.kind {
         Kind::Messages => {
@@ -384,6 +399,17 @@ mod tests {
         let mut busy = Report::default();
         busy.generator(Generator { cpu_percent: 99.0, busiest_percent: 99.0, waited_percent: 40.0 });
         assert_eq!(busy.warnings.len(), 2);
+    }
+
+    #[test]
+    fn each_of_several_servers_has_a_figure() {
+        let mut report = Report::default();
+        report.replicas(&[5_000], "delivery", 10.0);
+        report.replicas(&[5_000, 7_000], "delivery", 0.0);
+        assert!(report.figures.0.is_empty());
+        report.replicas(&[20_000, 5_000], "delivery", 10.0);
+        let expected = [("server_1_cpu_us_per_delivery", 2.0), ("server_2_cpu_us_per_delivery", 0.5)];
+        assert_eq!(report.figures.0, expected.map(|(name, value)| (name.to_owned(), value)));
     }
 
     #[test]

@@ -71,8 +71,8 @@ sections! {
             "Port of the API; 0 takes any free port.";
         INSTANCE_ID "HAPPY_INSTANCE_ID" Both "random"
             "Name of this process among replicas.";
-        TIME_ZONE "TZ" Both "host"
-            "Time zone of usage buckets.";
+        TIME_ZONE "TZ" Both ""
+            "Accepted for compatibility and ignored: usage is summed up by hours and days of UTC.";
         SHUTDOWN_TIMEOUT_MS "HAPPIER_SHUTDOWN_TIMEOUT_MS" Both "10000"
             "Longest time from SIGTERM to exit; requests still running then are cut off.";
         NODE_ENV "NODE_ENV" Both ""

@@ -35,8 +35,6 @@ pub struct Config {
     /// Absent in the light flavor when the secret is to be kept in the data directory (`data_dir::master_secret`).
     pub master_secret: Option<Secret>,
     pub instance_id: Option<String>,
-    /// Time zone of usage buckets, by the name in `TZ`; absent means the host's.
-    pub time_zone: Option<String>,
     pub listen: Listen,
     pub limits: Limits,
     pub timing: SocketTiming,

@@ -43,7 +43,6 @@ pub fn resolve(flavor: Option<Flavor>, settings: &Environment, cores_available: 
         role,
         master_secret: reader.master_secret(flavor)?,
         instance_id: reader.trimmed(&keys::INSTANCE_ID),
-        time_zone: reader.trimmed(&keys::TIME_ZONE),
         limits: reader.limits()?,
         timing: reader.timing()?,
         rpc_grace_ms: reader.duration_ms(&keys::RPC_GRACE_MS, 0, 0)?,

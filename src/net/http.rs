@@ -2,7 +2,8 @@
 //!
 //! A connection that waits for its next request holds no buffer. Requests are answered strictly one after the other;
 //! answers to pipelined requests leave together, but none waits for a request that is not answered at once.
-//! Limits: what is read ahead and what is kept back to be written are one read buffer and [`OUTPUT_BYTES_MAX`]; head bytes and fields (431), body bytes (413), 60 s for a head (408), 72 s idle.
+//! Limits: what is read ahead and what is kept back to be written are one read buffer and [`OUTPUT_BYTES_MAX`]; head bytes
+//! and fields (431), body bytes (413), 60 s for a head (408), 72 s idle.
 
 use std::borrow::Cow;
 use std::cell::Cell;

@@ -16,7 +16,7 @@ use std::sync::{Arc, OnceLock};
 use log::{LevelFilter, Record};
 
 use crate::config::{Log, LogFormat};
-use crate::model::time::now_ms;
+use crate::model::time::{Date, now_ms};
 
 /// Crates below us are heard only when something is wrong.
 const OWN_TARGET: &str = "happier_server";
@@ -90,7 +90,10 @@ pub fn start(settings: Log) {
 fn open_debug_file(directory: &Path, now_ms: i64) -> io::Result<DebugFile> {
     fs::create_dir_all(directory)?;
     let time = Timestamp::of(now_ms);
-    let name = format!("{:02}-{:02}-{:02}-{:02}-{:02}.log", time.month, time.day, time.hour, time.minute, time.second);
+    let name = format!(
+        "{:02}-{:02}-{:02}-{:02}-{:02}.log",
+        time.date.month, time.date.day, time.hour, time.minute, time.second
+    );
     let file = File::options().create(true).append(true).open(directory.join(name))?;
     let hostname = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let written = AtomicU64::new(file.metadata()?.len());
@@ -207,9 +210,7 @@ fn json(text: &str) -> String {
 
 /// An instant in UTC, split into what a line shows.
 struct Timestamp {
-    year: i64,
-    month: i64,
-    day: i64,
+    date: Date,
     hour: i64,
     minute: i64,
     second: i64,
@@ -218,19 +219,9 @@ struct Timestamp {
 
 impl Timestamp {
     fn of(now_ms: i64) -> Self {
-        let (days, in_day) = (now_ms.div_euclid(86_400_000), now_ms.rem_euclid(86_400_000));
-        // Years that begin in March put the leap day last; 400 of them always have 146,097 days.
-        let days = days + 719_468;
-        let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-        let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-        let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let month_from_march = (5 * of_year + 2) / 153;
-        let day = of_year - (153 * month_from_march + 2) / 5 + 1;
-        let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+        let in_day = now_ms.rem_euclid(86_400_000);
         Self {
-            year: era * 400 + year_of_era + i64::from(month <= 2),
-            month,
-            day,
+            date: Date::of(now_ms),
             hour: in_day / 3_600_000,
             minute: in_day / 60_000 % 60,
             second: in_day / 1000 % 60,
@@ -241,7 +232,7 @@ impl Timestamp {
 
 impl std::fmt::Display for Timestamp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { year, month, day, hour, minute, second, millisecond } = self;
+        let Self { date: Date { year, month, day }, hour, minute, second, millisecond } = self;
         write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z")
     }
 }

@@ -32,11 +32,6 @@ impl Sources {
         }
     }
 
-    /// How many servers there are.
-    pub(crate) fn servers(&self) -> usize {
-        self.servers.len()
-    }
-
     /// Connections made so far.
     pub(crate) fn made(&self) -> u64 {
         self.made.get()

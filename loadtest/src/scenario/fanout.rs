@@ -11,6 +11,7 @@ use crate::client::{Account, Failure, Packet, Reader, Sender};
 use crate::options::Door;
 use crate::pace::Pacer;
 use crate::scenario::drive::Outstanding;
+use crate::scenario::placement::Placement;
 use crate::scenario::stamp::{Stamps, delivery};
 use crate::scenario::{Context, GRACE, Group, HttpPool, Scenario, each, wait_until};
 use crate::signal::Signal;
@@ -38,6 +39,7 @@ impl Scenario for Fanout {
 
     async fn connect(&mut self, context: &Context) -> Result<(), Failure> {
         let (receivers, door) = (context.options.receivers, context.options.door);
+        let placement = Placement::new(&context.options);
         let places: Rc<[(Account, String)]> =
             self.accounts.iter().cloned().zip(self.sessions.iter().cloned()).collect();
         let sources = Rc::clone(&context.sources);
@@ -48,10 +50,11 @@ impl Scenario for Fanout {
                 let mut family = Family { sender: None, receivers: Vec::with_capacity(receivers) };
                 if door == Door::Socket {
                     let scope = Scope::Session(session.clone());
-                    family.sender = Some(Reader::connect_to(&sources, number, account, &scope).await?);
+                    let replica = placement.sender(number);
+                    family.sender = Some(Reader::connect_to(&sources, replica, account, &scope).await?);
                 }
                 for receiver in 0..receivers {
-                    let replica = replica_of_receiver(number, receiver, sources.servers());
+                    let replica = placement.receiver(number, receiver);
                     family.receivers.push(Reader::connect_to(&sources, replica, account, &Scope::User).await?);
                 }
                 Ok(family)
@@ -103,11 +106,6 @@ impl Scenario for Fanout {
         }
         Ok(())
     }
-}
-
-/// The server that a receiver connects to: in turn all but the one of its sender, if there are others.
-const fn replica_of_receiver(account: usize, receiver: usize, servers: usize) -> usize {
-    if servers < 2 { 0 } else { (account + 1 + receiver % (servers - 1)) % servers }
 }
 
 /// One account, the session it writes to, and what has happened there.
@@ -241,20 +239,5 @@ async fn receive(mut reader: Reader, circle: Rc<Circle>) {
                 circle.delivered.raise();
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::replica_of_receiver;
-
-    #[test]
-    fn receivers_sit_elsewhere() {
-        for servers in 2..5 {
-            for (account, receiver) in (0..10).flat_map(|account| (0..6).map(move |receiver| (account, receiver))) {
-                assert_ne!(replica_of_receiver(account, receiver, servers), account % servers);
-            }
-        }
-        assert_eq!(replica_of_receiver(7, 2, 1), 0);
     }
 }

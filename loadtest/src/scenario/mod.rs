@@ -12,6 +12,7 @@ mod idle;
 mod jobs;
 mod messages;
 mod mixed;
+mod placement;
 mod presence;
 mod rpc;
 mod stamp;

@@ -1,14 +1,17 @@
 //! `presence`: `session-alive` of coding sessions, pushed as `activity` to the account's apps (spec realtime.md §7.4).
 //!
 //! Each account has one session socket that says it is alive and some receivers that are told. There is no ack, so the
-//! loop is always open; without `--rate` each session speaks every two seconds, as clients do.
+//! loop is always open; without `--rate` each session speaks every two seconds, as clients do. Latency counts from the
+//! intended time.
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Instant;
 
 use crate::client::socket::Scope;
-use crate::client::{Account, Failure, Packet, Reader};
+use crate::client::{Account, Failure, Packet, Reader, json};
 use crate::pace::Pacer;
+use crate::scenario::placement::Placement;
 use crate::scenario::{Context, Scenario, each, wait_until};
 use crate::tally::Recorder;
 use crate::window::unix_micros;
@@ -29,15 +32,18 @@ impl Scenario for Presence {
 
     async fn connect(&mut self, context: &Context) -> Result<(), Failure> {
         let receivers = context.options.receivers;
+        let placement = Placement::new(&context.options);
         let accounts: Rc<[Account]> = self.accounts.clone().into();
         let (sources, sessions) = (Rc::clone(&context.sources), Rc::clone(&self.sessions));
         let readers = each(accounts.len() * (receivers + 1), move |number| {
             let (sources, accounts, sessions) = (Rc::clone(&sources), Rc::clone(&accounts), Rc::clone(&sessions));
             async move {
                 let account = number % accounts.len();
-                let speaks = number < accounts.len();
-                let scope = if speaks { Scope::Session(sessions[account].clone()) } else { Scope::User };
-                Reader::connect(&sources, &accounts[account], &scope).await
+                let (replica, scope) = match (number / accounts.len()).checked_sub(1) {
+                    None => (placement.sender(account), Scope::Session(sessions[account].clone())),
+                    Some(receiver) => (placement.receiver(account, receiver), Scope::User),
+                };
+                Reader::connect_to(&sources, replica, &accounts[account], &scope).await
             }
         })
         .await?;
@@ -50,8 +56,10 @@ impl Scenario for Presence {
         /// What clients do when nobody says otherwise.
         const SECONDS_BETWEEN: f64 = 2.0;
         let told: Rc<Cell<u64>> = Rc::default();
-        for receiver in self.receivers {
-            monoio::spawn(receive(receiver, Rc::clone(&told), recorder.clone()));
+        let signs: Vec<Rc<LastSign>> = self.speakers.iter().map(|_| Rc::default()).collect();
+        for (number, receiver) in self.receivers.into_iter().enumerate() {
+            let sign = Rc::clone(&signs[number % signs.len()]);
+            monoio::spawn(receive(receiver, sign, Rc::clone(&told), recorder.clone()));
         }
         let mut senders = Vec::with_capacity(self.speakers.len());
         for speaker in self.speakers {
@@ -66,9 +74,10 @@ impl Scenario for Presence {
             if !recorder.running() {
                 break;
             }
-            pacer.next().await?;
+            let due = pacer.next().await?;
             let (sender, session) = (&senders[turn % senders.len()], &self.sessions[turn % senders.len()]);
             let now_ms = unix_micros() / 1_000;
+            signs[turn % senders.len()].set(Some((now_ms, due)));
             sender
                 .queue_text(&format!(r#"42["session-alive",{{"sid":"{session}","time":{now_ms},"thinking":false}}]"#));
             sender.flush_soon();
@@ -86,12 +95,21 @@ impl Scenario for Presence {
     }
 }
 
-async fn receive(mut reader: Reader, told: Rc<Cell<u64>>, recorder: Recorder) {
+/// The `time` of an account's last sign of life, and the moment when it was due.
+type LastSign = Cell<Option<(u64, Instant)>>;
+
+async fn receive(mut reader: Reader, sign: Rc<LastSign>, told: Rc<Cell<u64>>, recorder: Recorder) {
     loop {
         match reader.next().await {
             Ok(Packet::Event { data, .. }) if data.starts_with(r#"["ephemeral",{"type":"activity""#) => {
                 told.set(told.get() + 1);
-                recorder.delivery_without_latency();
+                match sign.get() {
+                    Some((time, due)) if json::integer(data, "activeAt") == Some(time) => {
+                        recorder.delivery(due.elapsed())
+                    }
+                    // Overtaken by the next one: nobody knows any more when it was due.
+                    _ => recorder.delivery_without_latency(),
+                }
             }
             Ok(_) => {}
             Err(failure) => return recorder.fail(&failure.during("receiver")),

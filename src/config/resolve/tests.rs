@@ -52,7 +52,7 @@ fn light_defaults() {
     let Resolved { config, warnings } = resolved(&[LIGHT]);
     assert_eq!(warnings, Vec::<String>::new());
     assert_eq!((config.flavor(), config.role), (Flavor::Light, Role::All));
-    assert!(config.master_secret.is_none() && config.instance_id.is_none() && config.time_zone.is_none());
+    assert!(config.master_secret.is_none() && config.instance_id.is_none());
     let listen = &config.listen;
     assert_eq!((listen.address.to_string().as_str(), listen.port, listen.cores), ("0.0.0.0", 3005, 4));
     assert_eq!((listen.io_driver, listen.trusted_proxies.len()), (IoDriver::Auto, 0));
@@ -247,7 +247,6 @@ fn values_are_taken() {
     assert_eq!((config.rpc_grace_ms, config.pairing_ttl_ms, config.shutdown_timeout_ms), (1500, 5000, 0));
     assert_eq!(config.metrics, None);
     assert_eq!(config.log, Log { level: log::LevelFilter::Debug, format: LogFormat::Json, debug_file: true });
-    assert_eq!(config.time_zone.as_deref(), Some("Europe/Berlin"));
     assert_eq!(config.master_secret.as_ref().map(Secret::expose), Some(" verbatim "));
 }
 

@@ -11,6 +11,7 @@ use bytes::{BufMut, BytesMut};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{Format, FromSql, IsNull, Kind, ToSql, Type, to_sql_checked};
 
+use crate::model::time::Date;
 use crate::storage::error::Error;
 use crate::storage::value::{Row, Value};
 
@@ -159,19 +160,11 @@ fn as_text(value: &Value, out: &mut BytesMut) -> Result<IsNull, Boxed> {
 /// `2026-01-31 12:00:00.000+00`. Columns without time zone ignore the zone; it is there for those with one.
 fn timestamp(ms: i64, out: &mut BytesMut) -> Result<(), Boxed> {
     use fmt::Write;
-    let (days, ms_of_day) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
-    // The civil calendar, counted from 0000-03-01 in eras of 400 years, where leap days come last.
-    let days = days.checked_add(719_468).ok_or_else(|| bad(format!("the time {ms} is out of range")))?;
-    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let Date { year, month, day } = Date::of(ms);
     if !(1..=9999).contains(&year) {
         return Err(bad(format!("the time {ms} is out of range")));
     }
+    let ms_of_day = ms.rem_euclid(86_400_000);
     let (s, ms) = (ms_of_day / 1000, ms_of_day % 1000);
     write!(out, "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}.{ms:03}+00", s / 3600, s / 60 % 60, s % 60)?;
     Ok(())
