@@ -23,8 +23,9 @@ const SHARED_MAX: usize = 4;
 /// Statements of one shared connection that wait for their answer. More would wait for seconds.
 const OUTSTANDING_MAX: usize = 1 << 14;
 
-/// How long the oldest statement of a connection may take before new ones avoid it.
-const STALLED_AFTER: Duration = Duration::from_millis(50);
+/// How long the oldest statement of a connection may take before new ones avoid it. Less than the queue of messages waits
+/// before it sends others beside a call, so that those find the call's connection stalled.
+const STALLED_AFTER: Duration = Duration::from_millis(20);
 
 type Made = Result<Connection, Error>;
 
