@@ -165,7 +165,7 @@ fn a_row_that_somebody_has_locked() {
         // Holds the row of Alice's account until there is a row in the other table.
         scope.spawn(|| {
             let lock = format!("PERFORM 1 FROM \"Account\" WHERE \"id\" = '{alice_id}' FOR UPDATE;");
-            let wait = "WHILE NOT EXISTS (SELECT FROM gate) LOOP PERFORM pg_sleep(0.01); END LOOP;";
+            let wait = "FOR i IN 1..4000 LOOP EXIT WHEN EXISTS (SELECT FROM gate); PERFORM pg_sleep(0.01); END LOOP;";
             postgres.psql("slow", &format!("DO $$ BEGIN {lock} {wait} END $$"));
         });
         wait_until(&postgres, "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'PgSleep'");
@@ -184,6 +184,55 @@ fn a_row_that_somebody_has_locked() {
 
         postgres.psql("slow", "INSERT INTO gate VALUES (true)");
         assert_eq!(alice.answer().1, json!({"success": true, "version": 1}));
+    });
+}
+
+/// As many statements wait for locks as a core has shared connections, and more.
+#[test]
+fn sessions_that_somebody_has_locked() {
+    const LOCKED: usize = 3;
+    let (postgres, scratch) = (Postgres::start(Fsync::Off), Scratch::new("slow"));
+    let server = full(&postgres, postgres.port(), &scratch);
+    let message = |n: usize| json!({"ciphertext": "AAAA", "localId": format!("l-{n}")});
+    let mut writers: Vec<(Client, String)> = (0..=LOCKED)
+        .map(|n| {
+            let mut client = Client::account(&server);
+            let new = json!({"tag": format!("t-{n}"), "metadata": "m", "agentState": null, "dataEncryptionKey": null});
+            let (status, created) = client.ask("POST", "/v1/sessions", Some(&new));
+            assert_eq!(status, 200, "{created}");
+            let target = format!("/v2/sessions/{}/messages", created["session"]["id"].as_str().unwrap());
+            (client, target)
+        })
+        .collect();
+    let (mut bob, free) = writers.pop().unwrap();
+    postgres.psql("slow", "CREATE TABLE gate (open bool)");
+
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let lock = "PERFORM 1 FROM \"Session\" WHERE \"tag\" IN ('t-0', 't-1', 't-2') FOR UPDATE;";
+            let wait = "FOR i IN 1..4000 LOOP EXIT WHEN EXISTS (SELECT FROM gate); PERFORM pg_sleep(0.01); END LOOP;";
+            postgres.psql("slow", &format!("DO $$ BEGIN {lock} {wait} END $$"));
+        });
+        wait_until(&postgres, "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'PgSleep'");
+        for (at, (writer, target)) in writers.iter_mut().enumerate() {
+            writer.send("POST", target, Some(&message(0)));
+            wait_until(
+                &postgres,
+                &format!("SELECT count(*) > {at} FROM pg_stat_activity WHERE wait_event_type = 'Lock'"),
+            );
+        }
+        for n in 0..20 {
+            let (status, stored) = bob.ask("POST", &free, Some(&message(n)));
+            assert_eq!((status, &stored["message"]["seq"]), (200, &json!(n + 1)), "{stored}");
+            assert_eq!(bob.ask("GET", "/v1/account/profile", None).0, 200);
+        }
+        for (writer, _) in &writers {
+            assert!(writer.still_waits());
+        }
+        postgres.psql("slow", "INSERT INTO gate VALUES (true)");
+        for (writer, _) in &mut writers {
+            assert_eq!(writer.answer().1["message"]["seq"], 1);
+        }
     });
 }
 

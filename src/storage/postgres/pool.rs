@@ -1,16 +1,17 @@
 //! The connections of one core: a few shared ones for single statements, the rest lent out for transactions.
 //!
 //! Single statements of all callers are pipelined over the shared connections, each going to the one with the fewest
-//! answers outstanding. A transaction has a connection to itself. A core with a single connection lends it for both.
+//! answers outstanding, and not to one on which a statement waits for a lock if that can be helped: whatever is behind it
+//! waits, too. A transaction has a connection to itself. A core with a single connection lends it for both.
 //! Invariant: at most `connections` are open at any time, counting those that are being made.
 
 use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use deadpool::managed::{self, Metrics, PoolError, RecycleError, RecycleResult};
+use deadpool::managed::{self, Metrics, PoolError, RecycleError, RecycleResult, Timeouts};
 use futures_channel::{mpsc, oneshot};
 
 use super::connection::{Connection, Connector, spawn_connect};
@@ -21,6 +22,9 @@ const SHARED_MAX: usize = 4;
 
 /// Statements of one shared connection that wait for their answer. More would wait for seconds.
 const OUTSTANDING_MAX: usize = 1 << 14;
+
+/// How long the oldest statement of a connection may take before new ones avoid it.
+const STALLED_AFTER: Duration = Duration::from_millis(50);
 
 type Made = Result<Connection, Error>;
 
@@ -35,7 +39,25 @@ struct Shared {
     /// Holds one connection. It lets one caller connect while the others wait for that.
     pool: managed::Pool<Manager>,
     current: RefCell<Option<Arc<Connection>>>,
-    outstanding: Rc<Cell<usize>>,
+    load: Rc<Load>,
+}
+
+/// What a shared connection is doing.
+struct Load {
+    /// Statements without an answer.
+    outstanding: Cell<usize>,
+    /// When there were none, or the last answer came.
+    progressed: Cell<Instant>,
+}
+
+impl Load {
+    fn new() -> Rc<Self> {
+        Rc::new(Self { outstanding: Cell::new(0), progressed: Cell::new(Instant::now()) })
+    }
+
+    fn is_stalled(&self, now: Instant) -> bool {
+        self.outstanding.get() > 0 && now.saturating_duration_since(self.progressed.get()) > STALLED_AFTER
+    }
 }
 
 /// Open connections, and those of them with work.
@@ -57,8 +79,7 @@ impl Connections {
         };
         let shared = (connections / 2).min(SHARED_MAX);
         let lent = pool(connections.saturating_sub(shared).max(1))?;
-        let shared =
-            (0..shared).map(|_| Ok(Shared { pool: pool(1)?, current: RefCell::default(), outstanding: Rc::default() }));
+        let shared = (0..shared).map(|_| Ok(Shared { pool: pool(1)?, current: RefCell::default(), load: Load::new() }));
         Ok(Self { shared: shared.collect::<Result<_, Error>>()?, lent, wait })
     }
 
@@ -68,7 +89,7 @@ impl Connections {
         for shared in &self.shared {
             if shared.current.borrow().as_ref().is_some_and(|connection| connection.is_usable()) {
                 usage.open += 1;
-                usage.busy += usize::from(shared.outstanding.get() > 0);
+                usage.busy += usize::from(shared.load.outstanding.get() > 0);
             }
         }
         usage
@@ -81,14 +102,21 @@ impl Connections {
 
     /// A connection for one statement.
     pub(super) async fn for_statement(&self) -> Result<Lease, Error> {
-        let Some(shared) = self.shared.iter().min_by_key(|shared| shared.outstanding.get()) else {
+        let now = Instant::now();
+        let load = |shared: &&Shared| (shared.load.is_stalled(now), shared.load.outstanding.get());
+        let Some(shared) = self.shared.iter().min_by_key(load) else {
             return Ok(Lease::Lent(self.for_transaction().await?));
         };
-        if shared.outstanding.get() >= OUTSTANDING_MAX {
+        if shared.load.is_stalled(now)
+            && let Ok(free) = self.lent.timeout_get(&Timeouts { wait: Some(Duration::ZERO), ..Timeouts::new() }).await
+        {
+            return Ok(Lease::Lent(free));
+        }
+        if shared.load.outstanding.get() >= OUTSTANDING_MAX {
             return Err(Error::Unavailable(format!("{OUTSTANDING_MAX} statements are waiting for PostgreSQL")));
         }
         // Counted before it is connected, so that callers spread over all of them meanwhile.
-        let outstanding = Outstanding::new(&shared.outstanding);
+        let outstanding = Outstanding::new(&shared.load);
         let current = shared.current.borrow().as_ref().filter(|connection| connection.is_usable()).cloned();
         let connection = match current {
             Some(connection) => connection,
@@ -133,18 +161,21 @@ impl Deref for Lease {
     }
 }
 
-pub(super) struct Outstanding(Rc<Cell<usize>>);
+pub(super) struct Outstanding(Rc<Load>);
 
 impl Outstanding {
-    fn new(count: &Rc<Cell<usize>>) -> Self {
-        count.set(count.get() + 1);
-        Self(Rc::clone(count))
+    fn new(load: &Rc<Load>) -> Self {
+        if load.outstanding.replace(load.outstanding.get() + 1) == 0 {
+            load.progressed.set(Instant::now());
+        }
+        Self(Rc::clone(load))
     }
 }
 
 impl Drop for Outstanding {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        self.0.outstanding.set(self.0.outstanding.get() - 1);
+        self.0.progressed.set(Instant::now());
     }
 }
 

@@ -26,6 +26,8 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 const WAITING_MAX: usize = 1 << 16;
 /// How far the queue is searched for messages that may go now.
 const SEARCHED_MAX: usize = 256;
+/// How long a call may take before others are sent beside it: it waits for a row that somebody else has locked.
+const STALLED_AFTER: Duration = Duration::from_millis(50);
 /// For how long a batch is sent again after its connection was lost.
 const REPEAT_FOR: Duration = Duration::from_secs(15);
 /// Pauses before it is.
@@ -46,9 +48,19 @@ struct State {
     waiting: VecDeque<Waiting>,
     /// Sessions and writing accounts of the calls under way.
     busy: HashSet<String>,
-    calls: usize,
+    /// Calls under way, the oldest first.
+    calls: Vec<Call>,
+    next_call: u64,
     /// A task that will look at the queue is on its way.
     scheduled: bool,
+    /// A task will look at the queue when the calls under way are stalled.
+    watched: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Call {
+    number: u64,
+    began: Instant,
 }
 
 struct Waiting {
@@ -78,15 +90,30 @@ fn schedule(db: &Db, queue: &Rc<Queue>) {
     let (db, queue) = (db.clone(), Rc::clone(queue));
     monoio::spawn(async move {
         queue.0.borrow_mut().scheduled = false;
-        while let Some(batch) = queue.take(db.concurrency()) {
+        while let Some((call, batch)) = queue.take(db.concurrency()) {
             let (db, queue) = (db.clone(), Rc::clone(&queue));
             monoio::spawn(async move {
                 let keys = keys(&batch);
                 send(&db, batch).await;
-                queue.done(&keys);
+                queue.done(call, &keys);
                 schedule(&db, &queue);
             });
         }
+        watch(&db, &queue);
+    });
+}
+
+/// Has the queue looked at again if nothing happens for a while: calls may be stalled, and others go beside them.
+fn watch(db: &Db, queue: &Rc<Queue>) {
+    let state = &mut *queue.0.borrow_mut();
+    if state.waiting.is_empty() || std::mem::replace(&mut state.watched, true) {
+        return;
+    }
+    let (db, queue) = (db.clone(), Rc::clone(queue));
+    monoio::spawn(async move {
+        monoio::time::sleep(STALLED_AFTER).await;
+        queue.0.borrow_mut().watched = false;
+        schedule(&db, &queue);
     });
 }
 
@@ -104,10 +131,12 @@ impl Queue {
         Ok(())
     }
 
-    /// The next messages to go, unless `calls_max` calls are under way or everything waits for one of them.
-    fn take(&self, calls_max: usize) -> Option<Vec<Waiting>> {
+    /// The next messages to go, unless `calls_max` calls are under way or everything waits for one of them. Calls that
+    /// are stalled do not count, up to as many again.
+    fn take(&self, calls_max: usize) -> Option<(Call, Vec<Waiting>)> {
         let state = &mut *self.0.borrow_mut();
-        if state.calls >= calls_max {
+        let stalled = state.calls.iter().take_while(|call| call.began.elapsed() > STALLED_AFTER).count();
+        if state.calls.len() >= calls_max.saturating_add(stalled.min(calls_max)) {
             return None;
         }
         let mut batch: Vec<Waiting> = Vec::new();
@@ -141,14 +170,17 @@ impl Queue {
         if batch.is_empty() {
             return None;
         }
-        state.calls += 1;
+        let call = Call { number: state.next_call, began: Instant::now() };
+        state.next_call += 1;
+        state.calls.push(call);
         state.busy.extend(keys(&batch));
-        Some(batch)
+        Some((call, batch))
     }
 
-    fn done(&self, keys: &[String]) {
+    fn done(&self, call: Call, keys: &[String]) {
         let state = &mut *self.0.borrow_mut();
-        state.calls -= 1;
+        // Removed in its place: the oldest come first.
+        state.calls.retain(|other| other.number != call.number);
         for key in keys {
             state.busy.remove(key);
         }
