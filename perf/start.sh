@@ -40,6 +40,8 @@ once() { # FLAVOR
     kill "$pid"
     # The next start needs the lock of the data directory, so this process must be gone and not only its pipe closed.
     while kill -0 "$pid" 2>/dev/null; do sleep 0.02; done
+    # The kernel gives it back a moment later, which the next start would wait for.
+    if [[ -e $work/start/happier.sqlite3.lock ]]; then flock "$work/start/happier.sqlite3.lock" true; fi
     exec 3<&-
 }
 

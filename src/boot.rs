@@ -37,6 +37,7 @@ use crate::observe::metrics::CoreMetrics;
 use crate::realtime::message::{Mailboxes, Message, Stop};
 use crate::runtime::cores::{self, CoreId};
 use crate::runtime::mailbox::{Mailbox, mailbox};
+use crate::runtime::patience::patiently;
 
 /// Runs the server until a signal ends it.
 #[allow(clippy::disallowed_methods, reason = "how long the start took, for the log")]
@@ -82,7 +83,10 @@ pub fn run(config: Config) -> Result<(), Error> {
     let mut metrics_listener = match config.metrics {
         Some(metrics) => {
             let address = SocketAddr::new(metrics.address, metrics.port);
-            Some(patiently(|| listener::bind_alone(address)).map_err(|error| Error::ListenMetrics { address, error })?)
+            Some(
+                patiently(|| listener::bind_alone(address), is_held)
+                    .map_err(|error| Error::ListenMetrics { address, error })?,
+            )
         }
         None => None,
     };
@@ -181,25 +185,12 @@ const FAREWELL_MAX: Duration = Duration::from_secs(3);
 
 /// Opens the first listener of the public port, and makes sure that nobody else has it.
 fn listen(address: SocketAddr) -> Result<std::net::TcpListener, Error> {
-    patiently(|| listener::ensure_free(address).and_then(|()| listener::bind(address)))
+    patiently(|| listener::ensure_free(address).and_then(|()| listener::bind(address)), is_held)
         .map_err(|error| Error::Listen { address, error })
 }
 
-/// How long a start waits for its port. The kernel takes back the sockets of a killed process that used io_uring only a
-/// moment after the process is gone, and a supervisor restarts at once.
-const PORT_PATIENCE: Duration = Duration::from_secs(2);
-
-#[allow(clippy::disallowed_methods, reason = "before the cores start")]
-fn patiently<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
-    let began = Instant::now();
-    loop {
-        match bind() {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && began.elapsed() < PORT_PATIENCE => {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            bound => return bound,
-        }
-    }
+fn is_held(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrInUse
 }
 
 fn wait_ready(received: &Receiver<Report>, count: usize) -> Result<(), Error> {

@@ -8,6 +8,7 @@
 pub mod cores;
 pub mod mailbox;
 pub mod pages;
+pub mod patience;
 pub mod poller;
 pub mod pool;
 pub mod post;

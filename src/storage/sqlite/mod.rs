@@ -18,10 +18,12 @@ use std::sync::Arc;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use super::error::Error;
 use super::migrate;
 use crate::observe::metrics::CoreMetrics;
+use crate::runtime::patience::patiently;
 
 pub(super) use convert::{Answer, run};
 
@@ -112,7 +114,8 @@ impl Lock {
             |error: std::io::Error| Error::Unavailable(format!("cannot lock {}: {error}", path.display()));
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(unavailable)?;
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let held = |error: &Errno| *error == Errno::WOULDBLOCK;
+        if patiently(|| flock(&file, FlockOperation::NonBlockingLockExclusive), held).is_err() {
             let mut holder = String::new();
             let _ = file.read_to_string(&mut holder);
             let holder =
