@@ -166,6 +166,33 @@ test('a service that takes too long is given up', async () => {
 });
 
 if (flavor === 'full') {
+  test('object storage that does not answer is in nobody\'s way', async () => {
+    const [slow, other] = [await Account.login(server), await Account.login(server)];
+    const device = await other.device().ready();
+    const session = await other.session();
+    const begun = await state(slow);
+    const order = [];
+    objects.child.signal('SIGSTOP');
+    try {
+      const connecting = callback(person('patient'), begun).then((location) => {
+        order.push('connected');
+        return location;
+      });
+      // The picture is here; what follows is its way into the bucket.
+      await until(() => services.asked.some(({ path }) => path === '/avatars/patient'), 'downloaded');
+      for (let n = 0; n < 20; n++) {
+        assert.equal((await device.send(session, `meanwhile ${n}`)).ok, true);
+        await other.messages(session);
+      }
+      order.push('others');
+      objects.child.signal('SIGCONT');
+      assert.equal(await connecting, 'https://app.happier.dev?github=connected&user=patient');
+      assert.deepEqual(order, ['others', 'connected']);
+    } finally {
+      objects.child.signal('SIGCONT');
+    }
+  });
+
   test('object storage that goes away costs pictures, nothing else', async () => {
     const account = await Account.login(server);
     const code = person('late');
