@@ -5,12 +5,11 @@
 #
 # One fresh server of the light flavor per run, as memory that a process once had hides what connections take. More than
 # 19,900 connections need HAPPIER_BIN started by hand in several processes, since a process may open 20,000 files here.
-# The allocator is told not to ask for huge pages: with them memory grows in steps of 2 MiB, about 100 bytes for each of
-# 18,000 connections, and says more about where a run began than about the server.
+# The server asks for small pages by itself; with huge ones memory would grow in steps of 2 MiB, about 100 bytes for each
+# of 18,000 connections.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . perf/lib.sh
-export HAPPIER_ENV="MIMALLOC_ALLOW_THP=0 ${HAPPIER_ENV:-}"
 connections=${1:-18000}
 seconds=${2:-20}
 rounds=${3:-3}
