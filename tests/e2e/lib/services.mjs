@@ -49,10 +49,13 @@ export class Services {
     while (this.held.length < count) await new Promise((more) => this.waiters.push(more));
   }
 
-  release() {
+  /** Nothing waits any more, or only the first request still does, for the function that this gives. */
+  release({ butTheFirst = false } = {}) {
     const held = this.held;
     this.held = null;
+    const first = butTheFirst ? held.shift() : undefined;
     for (const go of held) go();
+    return first;
   }
 
   close() {
