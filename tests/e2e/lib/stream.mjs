@@ -1,7 +1,7 @@
 // The stream between replicas, read by somebody who is not in it: what has been said, and whether its form is right.
 // A Node server that reads an entry in the wrong form never reads another one, so the forms are checked to the letter.
 import { randomUUID } from 'node:crypto';
-import { until } from './wait.mjs';
+import { PATIENCE_MS, until } from './wait.mjs';
 
 const KEY = 'socket.io';
 const HEX = /^[0-9a-f]{16}$/;
@@ -46,7 +46,7 @@ export function emit(redis, { rooms, except = [] }, ...event) {
  * What is in the stream now has reached these devices when this resolves, whichever replica they are connected to. All
  * devices of their accounts see an ephemeral of the type `fence`.
  */
-export async function fence(redis, devices, timeoutMs = 10_000) {
+export async function fence(redis, devices, timeoutMs = PATIENCE_MS) {
   const mark = { type: 'fence', n: randomUUID() };
   const isMark = ({ n }) => n === mark.n;
   const rooms = await Promise.all([...new Set(devices.map(({ account }) => account))].map(async (account) => `user:${await account.id()}`));

@@ -27,7 +27,7 @@ for (const transports of [['websocket'], ['polling']]) {
     const others = await Promise.all([quick.device().ready(), quick.device({ transports: ['polling'] }).ready()]);
     const order = [];
     const queued = upTo(QUEUED).map(async (n) => {
-      assert.equal((await queue.send(long, `${n} ${'x'.repeat(2_000)}`, undefined, 60_000)).seq, n + 1);
+      assert.equal((await queue.send(long, `${n} ${'x'.repeat(2_000)}`)).seq, n + 1);
       order.push('queue');
     });
     await until(() => order.length > 0, 'under way');
@@ -76,7 +76,7 @@ if (flavor === 'full') {
 
     let answered = 0;
     const waiting = [stuck, next, stuck].map(async (session, n) => {
-      const ack = await writer.send(session, `${n}`, undefined, 60_000);
+      const ack = await writer.send(session, `${n}`);
       assert.equal(ack.ok, true);
       answered += 1;
     });

@@ -55,7 +55,7 @@ async function recovers({ account, followers, callers, traffic, second, third })
   await holder.register('echo', (params) => ({ again: params }));
   for (const caller of callers) assert.deepEqual(await caller.call('echo', 3), { ok: true, result: { again: 3 } });
   await second.resume();
-  await until(() => followers[1].device.socket.connected, 'connected again', 15_000);
+  await until(() => followers[1].device.socket.connected, 'connected again');
   await traffic.more(10);
   await settled(followers, await traffic.stop());
   assert.deepEqual(followers.map(({ wasDisconnected }) => wasDisconnected), [false, true, false]);
@@ -135,7 +135,7 @@ for (const [name, trim] of Object.entries(TRIMS)) {
     await traffic.more(5);
     slow.child.signal('SIGCONT');
     await until(() => followers[1].wasDisconnected && followers[2].wasDisconnected, 'told to come again');
-    await until(() => followers.every(({ device }) => device.socket.connected), 'connected again', 15_000);
+    await until(() => followers.every(({ device }) => device.socket.connected), 'connected again');
     await traffic.more(10);
     await settled(followers, await traffic.stop());
     assert.deepEqual(followers.map(({ wasDisconnected }) => wasDisconnected), [false, true, true, false]);
