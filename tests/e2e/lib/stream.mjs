@@ -9,7 +9,7 @@ const TYPES = { initialHeartbeat: 1, heartbeat: 2, broadcast: 3, disconnectSocke
 /** What is said when updates were lost, and the only time that anything is addressed to everybody. */
 const EVERYBODY_COMES_AGAIN = '{"opts":{"rooms":[],"except":[],"flags":{}},"close":true}';
 const HEARTBEAT_EVERY_MS = 5_000;
-const HEARTBEAT_SLACK_MS = 1_500;
+const HEARTBEAT_SLACK_MS = 4_500; // a missed one leaves ten seconds, after which others give a server up
 
 export { KEY as STREAM, TYPES };
 

@@ -20,10 +20,3 @@ export async function until(condition, what, timeoutMs = PATIENCE_MS) {
     await delay(STEP_MS);
   }
 }
-
-/** Milliseconds that `action` takes, and its result. */
-export async function timed(action) {
-  const start = performance.now();
-  const result = await action();
-  return { result, ms: performance.now() - start };
-}

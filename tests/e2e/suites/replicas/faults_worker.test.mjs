@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
 import { Account, closeDevices } from '../../lib/client.mjs';
 import { Cluster } from '../../lib/cluster.mjs';
+import { Locker } from '../../lib/locker.mjs';
 import { until } from '../../lib/wait.mjs';
 
 const KEY = 'presence:alive:v1';
@@ -30,12 +31,11 @@ async function unread() {
   return group[group.indexOf('lag') + 1];
 }
 
-/** Resolves when the worker has just written, so that the next time is almost five seconds away. */
-async function justWritten([device]) {
-  const [session] = (await subjects(1)).sessions;
-  device.socket.emit('session-alive', { sid: session, time: Date.now() });
-  await until(async () => (await pending()) > 0, 'something pending');
-  await until(async () => (await pending()) === 0, 'nothing pending');
+/** From now on, and until it is unlocked, the worker reads and cannot write. */
+async function withoutWrites() {
+  const locker = new Locker(cluster.storage.DATABASE_URL);
+  await locker.lockTables('Machine', 'Session');
+  return locker;
 }
 
 /** New machines and sessions, whose rows are not alive yet. */
@@ -81,10 +81,12 @@ test('reports of all api processes reach the rows', async () => {
 test('killed between reading and writing: the next worker claims what was read, and nothing is lost', async () => {
   const devices = await Promise.all(cluster.replicas.map((server) => account.device({ server }).ready()));
   const [early, late] = [await subjects(), await subjects()];
-  await justWritten(devices);
+  const locker = await withoutWrites();
   const first = await report(early, devices);
   await until(async () => (await pending()) === first.size, 'all of it read');
   await cluster.worker.kill();
+  await locker.cancelWaiting();
+  await locker.unlock();
   assert.equal(await pending(), first.size, 'nothing of it acknowledged');
   const second = await report(late, devices);
   // What nobody can make sense of is taken from the queue all the same.
@@ -105,11 +107,12 @@ test('killed between reading and writing: the next worker claims what was read, 
 test('ended orderly: what was read is written before the end', async () => {
   const devices = await Promise.all(cluster.replicas.map((server) => account.device({ server }).ready()));
   const some = await subjects();
-  await justWritten(devices);
+  const locker = await withoutWrites();
   const times = await report(some, devices);
   await until(async () => (await pending()) === times.size, 'all of it read');
-  const { code } = await cluster.worker.terminate();
-  assert.equal(code, 0);
+  const ending = cluster.worker.terminate();
+  await locker.unlock();
+  assert.equal((await ending).code, 0);
   assert.ok(await areStored(times));
   assert.equal(await pending(), 0);
 });
