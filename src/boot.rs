@@ -3,7 +3,7 @@
 //! Owns: the order of start and end, the signals, the joints between layers. It alone sees the whole configuration;
 //! everybody else gets their part.
 //!
-//! Start: signals → io driver → keys and database side by side → listeners → cores. End, on SIGTERM or SIGINT: *drain*
+//! Start: signals → keys, io driver and database, listeners side by side → cores. End, on SIGTERM or SIGINT: *drain*
 //! (accept nothing, close sessions so that clients reconnect, let requests and events finish), then *leave*. Whatever is
 //! not done when the time is up is left behind; what was acknowledged is on disk by then.
 
@@ -46,16 +46,16 @@ pub fn run(config: Config) -> Result<(), Error> {
     crate::runtime::pages::keep_small();
     // Caught before anything else: a signal that arrives during the start ends the process in an orderly way, too.
     let signals = Signals::new([SIGTERM, SIGINT]).map_err(Error::Signals)?;
-    let (driver, refused) = cores::choose(settings::driver_choice(config.listen.io_driver)).map_err(Error::IoDriver)?;
-    if let Some(reason) = refused {
-        log::warn!("io_uring is not available ({reason}): using epoll; HAPPIER_IO_DRIVER chooses");
-    }
     let secret = config.master_secret()?;
-    // Deriving the key takes longer than everything else together, so it runs beside it.
+    // Deriving the key takes longer than everything else together, so it begins first and runs beside it.
     let deriving = {
         let secret = secret.clone();
         cores::background("derive", move || Tokens::derive(secret.expose())).map_err(Error::Cores)?
     };
+    let (driver, refused) = cores::choose(settings::driver_choice(config.listen.io_driver)).map_err(Error::IoDriver)?;
+    if let Some(reason) = refused {
+        log::warn!("io_uring is not available ({reason}): using epoll; HAPPIER_IO_DRIVER chooses");
+    }
     // The object storage and the database are asked at the same time.
     let starting = {
         let config = config.clone();
@@ -141,10 +141,11 @@ pub fn run(config: Config) -> Result<(), Error> {
     } else {
         log::info!("worker ({flavor} flavor, {driver}), ready after {took_ms} ms");
     }
-    // Keys that the first requests do not need; they would derive them themselves, on their core.
+    // Keys that the first requests do not need; they would derive them themselves, on their core. One after the other:
+    // the cores have their first clients to serve.
     let warm_up = cores::background("derive", move || {
-        tokens.warm_up();
         settings.column_keys.warm_up();
+        tokens.warm_up();
     });
     if let Err(error) = warm_up {
         log::warn!("keys are derived at their first use: {error}");

@@ -1,13 +1,15 @@
 //! Keys from the master secret, and the tree of column keys below one of them (vectors §1, §2.1).
 //!
-//! Invariant: a key is derived at most once per process. One derivation takes about 65 ms of a core, so what the start
-//! does not need is derived in the background and only awaited by a caller who comes earlier.
+//! Invariant: a key is derived at most once per process. One derivation takes some 50 to 80 ms of a core, so what the
+//! start does not need is derived in the background and only awaited by a caller who comes earlier.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use hmac::{Hmac, Mac};
 use sha2::Sha512;
+
+use crate::crypto::pbkdf2;
 
 /// Fixed by every token and every encrypted column that exists.
 const PBKDF2_ROUNDS: u32 = 210_000;
@@ -35,9 +37,7 @@ impl Usage {
 
 /// `PBKDF2-HMAC-SHA512(secret, usage)`. The secret is used as its UTF-8 bytes, neither decoded nor trimmed.
 pub fn derive(secret: &str, usage: Usage) -> [u8; 64] {
-    let mut key = [0; 64];
-    pbkdf2::pbkdf2_hmac::<Sha512>(secret.as_bytes(), usage.salt().as_bytes(), PBKDF2_ROUNDS, &mut key);
-    key
+    pbkdf2::derive(secret.as_bytes(), usage.salt().as_bytes(), PBKDF2_ROUNDS)
 }
 
 /// A key that is derived when it is first needed, or before that in the background. Clones share the result.
@@ -58,19 +58,6 @@ impl LateKey {
     /// The key; derives it, or waits for whoever is doing so.
     pub fn get(&self) -> &[u8; 64] {
         self.0.key.get_or_init(|| derive(&self.0.secret, self.0.usage))
-    }
-
-    /// Derives the key on a thread of its own, so that a later `get` need not wait.
-    #[allow(clippy::disallowed_methods, reason = "ends by itself in a moment; nobody waits for the thread")]
-    pub fn warm_up(&self) {
-        let key = self.clone();
-        // Without the thread nothing is lost but time: `get` derives the key itself.
-        let spawned = std::thread::Builder::new().name(format!("derive {:?}", self.0.usage)).spawn(move || {
-            key.get();
-        });
-        if let Err(error) = spawned {
-            log::warn!("cannot derive a key in the background: {error}");
-        }
     }
 }
 
@@ -134,7 +121,6 @@ mod tests {
     #[test]
     fn late_keys_are_shared_by_their_clones() {
         let late = LateKey::new("x", Usage::Columns);
-        late.warm_up();
         assert_eq!(late.clone().get(), late.get());
         assert!(std::ptr::eq(late.clone().get(), late.get()));
         assert_eq!(*late.get(), derive("x", Usage::Columns));

@@ -5,6 +5,7 @@
 
 pub mod derive;
 pub mod hash;
+mod pbkdf2;
 pub mod random;
 pub mod seal;
 pub mod signature;

@@ -16,7 +16,7 @@ const NONCE_BYTES: usize = 12;
 /// What a package adds to its plaintext: version, nonce and tag.
 pub const OVERHEAD_BYTES: usize = 1 + NONCE_BYTES + 16;
 
-/// The root of the column keys. Its derivation is late; call `warm_up` at start.
+/// The root of the column keys. Its derivation is late: `warm_up`, or the first use.
 #[derive(Clone, Debug)]
 pub struct ColumnKeys(LateKey);
 
@@ -25,9 +25,9 @@ impl ColumnKeys {
         Self(LateKey::new(secret, Usage::Columns))
     }
 
-    /// Derives the root in the background.
+    /// Derives the root. Blocks until that is done.
     pub fn warm_up(&self) {
-        self.0.warm_up();
+        self.0.get();
     }
 
     /// The key of one column of one row, such as `["user", account, "vendors", "openai", "token"]`.

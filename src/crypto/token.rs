@@ -35,7 +35,7 @@ struct Keys {
 }
 
 impl Tokens {
-    /// Derives the key of the login tokens, which takes about 65 ms; the other key is left to `warm_up` or first use.
+    /// Derives the key of the login tokens, which takes some 50 to 80 ms; the other key is left to `warm_up` or first use.
     pub fn derive(secret: &str) -> Self {
         Self(Arc::new(Keys {
             persistent: signing_key(&derive(secret, Usage::PersistentTokens)),
@@ -44,9 +44,9 @@ impl Tokens {
         }))
     }
 
-    /// Derives in the background what `derive` left out.
+    /// Derives what `derive` left out. Blocks for as long.
     pub fn warm_up(&self) {
-        self.0.ephemeral_source.warm_up();
+        self.ephemeral_key();
     }
 
     /// A login token. `session` is the pairing request it answers, if it answers one.
