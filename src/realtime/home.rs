@@ -312,7 +312,7 @@ mod tests {
             account: AccountId::from("a".to_string()),
             seq,
             audience: Audience::All,
-            body: String::new(),
+            body: String::new().into(),
             skip: None,
         }
     }

@@ -189,16 +189,15 @@ impl Queue {
 
 /// Sends a batch until it is stored, and answers its messages. If the batch cannot be stored as it is, each message is
 /// sent alone.
-async fn send(db: &Db, batch: Vec<Waiting>) {
+async fn send(db: &Db, mut batch: Vec<Waiting>) {
     db.count_batch(batch.len());
-    match call_patiently(db, &batch).await {
+    match call_patiently(db, &mut batch).await {
         Ok(rows) => answer(batch, rows),
         Err(error) if batch.len() > 1 && !matches!(error, Error::Unavailable(_) | Error::Timeout(_)) => {
             log::debug!("a batch of {} messages is sent one by one: {error}", batch.len());
             for waiting in batch {
-                let alone = [waiting];
-                let result = call_patiently(db, &alone).await;
-                match result {
+                let mut alone = [waiting];
+                match call_patiently(db, &mut alone).await {
                     Ok(rows) => answer(alone.into(), rows),
                     Err(error) => refuse(alone, &error),
                 }
@@ -216,12 +215,18 @@ fn refuse(batch: impl IntoIterator<Item = Waiting>, error: &Error) {
 }
 
 /// One call, sent again for a while when the connection is lost: whether it took effect is then for the database to say.
-async fn call_patiently(db: &Db, batch: &[Waiting]) -> Result<Vec<Row>, Error> {
+async fn call_patiently(db: &Db, batch: &mut [Waiting]) -> Result<Vec<Row>, Error> {
+    let mut params = params(batch);
+    let result = repeat(db, &mut params).await;
+    take_back(batch, params);
+    result
+}
+
+async fn repeat(db: &Db, params: &mut [Value]) -> Result<Vec<Row>, Error> {
     let began = Instant::now();
-    let mut repeated = false;
     let mut pauses = PAUSES_MS.iter();
     loop {
-        let error = match db.query(&STORE, params(batch, repeated)).await {
+        let error = match db.query_lent(&STORE, params).await {
             Err(error @ Error::Unavailable(_)) => error,
             result => return result,
         };
@@ -231,22 +236,35 @@ async fn call_patiently(db: &Db, batch: &[Waiting]) -> Result<Vec<Row>, Error> {
             }
             _ => return Err(error),
         }
-        repeated = true;
+        params[REPEATED] = true.into();
     }
 }
 
-fn params(batch: &[Waiting], repeated: bool) -> Vec<Value> {
+/// Places of parameters.
+const REPEATED: usize = 0;
+const CIPHERTEXTS: usize = 5;
+
+/// The parameters of a call. Ciphertexts may be long, so they are not copied but lent.
+fn params(batch: &mut [Waiting]) -> Vec<Value> {
+    let ciphertexts = batch.iter_mut().map(|waiting| std::mem::take(&mut waiting.new.ciphertext)).collect();
     let texts =
         |of: fn(&NewMessage) -> &str| Value::Texts(batch.iter().map(|waiting| of(&waiting.new).to_owned()).collect());
     vec![
-        repeated.into(),
+        false.into(),
         texts(|new| &new.id),
         texts(|new| &new.account),
         texts(|new| &new.session),
         texts(|new| new.local_id.as_deref().unwrap_or_default()),
-        texts(|new| &new.ciphertext),
+        Value::Texts(ciphertexts),
         Value::Ints(batch.iter().map(|waiting| waiting.new.now_ms).collect()),
     ]
+}
+
+fn take_back(batch: &mut [Waiting], mut params: Vec<Value>) {
+    let Value::Texts(ciphertexts) = params.swap_remove(CIPHERTEXTS) else { unreachable!("made by `params`") };
+    for (waiting, ciphertext) in batch.iter_mut().zip(ciphertexts) {
+        waiting.new.ciphertext = ciphertext;
+    }
 }
 
 /// Gives each message its row of the answer.
@@ -275,7 +293,7 @@ fn stored(row: Row, new: &NewMessage) -> Result<Stored, Error> {
                     local_id: new.local_id.clone(),
                     created_at: row.time(5),
                     updated_at: row.time(6),
-                    content: content(&new.ciphertext)?,
+                    content: content(&new.ciphertext),
                 }
             } else {
                 message(row, 2)
