@@ -18,6 +18,7 @@ servers=perf/experiments/target/release/runtime-experiments
 
 ways=(
     "ring-parked none" "ring-parked defer" "ring-multishot defer" "ring-ready-plain defer" "epoll-slab"
+    "bulk none" "bulk defer" "bulk-sends defer"
     "task-parked none" "task-parked defer" "task-parked-plain defer" "task-ready defer"
     "task-ready-plain none" "task-ready-plain coop" "task-ready-plain defer" "task-switch defer" "task-epoll"
 )

@@ -119,7 +119,7 @@ impl Core {
         db.count_in(&own_metrics);
         let turn = Turn::new();
         own_metrics.set_io_driver(part.driver.name());
-        let settings = settings::hub(&config);
+        let settings = settings::hub(&config, part.driver);
         let (mailboxes_of_hub, cluster_of_hub) = (Arc::clone(&mailboxes), cluster.clone());
         let hub =
             Hub::new(core, Rc::clone(&turn), settings, mailboxes_of_hub, cluster_of_hub, Arc::clone(&own_metrics))

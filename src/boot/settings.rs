@@ -9,7 +9,7 @@ use crate::config::{Backend, Config, IoDriver, secret::Secret};
 use crate::crypto::seal::ColumnKeys;
 use crate::domain::{self, FileUrls, Flavor};
 use crate::realtime::hub;
-use crate::runtime::cores::DriverChoice;
+use crate::runtime::cores::{Driver, DriverChoice};
 
 pub(super) fn driver_choice(driver: IoDriver) -> DriverChoice {
     match driver {
@@ -58,7 +58,7 @@ pub(super) fn api_limits(config: &Config) -> api::Limits {
     }
 }
 
-pub(super) fn hub(config: &Config) -> hub::Settings {
+pub(super) fn hub(config: &Config, driver: Driver) -> hub::Settings {
     hub::Settings {
         engine: EngineConfig {
             ping_interval_ms: config.timing.ping_interval_ms,
@@ -69,6 +69,7 @@ pub(super) fn hub(config: &Config) -> hub::Settings {
         },
         connect_timeout_ms: config.timing.connect_timeout_ms,
         outbox_bytes_max: config.limits.outbox_bytes_max,
+        driver,
         rpc_grace_ms: config.rpc_grace_ms,
     }
 }

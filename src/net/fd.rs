@@ -8,6 +8,7 @@ use std::net::Shutdown;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use monoio::net::TcpStream;
+use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
 /// What a read that does not wait found.
@@ -28,10 +29,15 @@ pub fn borrow(stream: &TcpStream) -> BorrowedFd<'_> {
 
 /// Reads what is there into `buffer`.
 pub fn receive(stream: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received> {
-    match rustix::net::recv(stream, buffer, RecvFlags::DONTWAIT) {
-        Ok((0, _)) => Ok(Received::End),
-        Ok((n, _)) => Ok(Received::Bytes(n)),
-        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(Received::Empty),
+    received(rustix::net::recv(stream, buffer, RecvFlags::DONTWAIT).map(|(n, _)| n))
+}
+
+/// What the result of a read means, whichever way the kernel was asked.
+pub(super) fn received(result: Result<usize, Errno>) -> io::Result<Received> {
+    match result {
+        Ok(0) => Ok(Received::End),
+        Ok(n) => Ok(Received::Bytes(n)),
+        Err(Errno::AGAIN | Errno::INTR) => Ok(Received::Empty),
         Err(error) => Err(error.into()),
     }
 }
@@ -41,16 +47,21 @@ pub fn ended(stream: &TcpStream) -> bool {
     let mut byte = [0u8; 1];
     match rustix::net::recv(borrow(stream), &mut byte, RecvFlags::DONTWAIT | RecvFlags::PEEK) {
         Ok((n, _)) => n == 0,
-        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => false,
+        Err(Errno::AGAIN | Errno::INTR) => false,
         Err(_) => true,
     }
 }
 
 /// Writes what the kernel takes now; 0 if it takes nothing.
 pub fn send(stream: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
-    match rustix::net::send(stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+    sent(rustix::net::send(stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL))
+}
+
+/// What the result of a write means: 0 if the kernel takes nothing.
+pub(super) fn sent(result: Result<usize, Errno>) -> io::Result<usize> {
+    match result {
         Ok(n) => Ok(n),
-        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(0),
+        Err(Errno::AGAIN | Errno::INTR) => Ok(0),
         Err(error) => Err(error.into()),
     }
 }
@@ -58,11 +69,7 @@ pub fn send(stream: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
 /// The same for several pieces at once.
 pub fn send_vectored(stream: BorrowedFd<'_>, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    match rustix::net::sendmsg(stream, pieces, &mut rustix::net::SendAncillaryBuffer::default(), flags) {
-        Ok(n) => Ok(n),
-        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(0),
-        Err(error) => Err(error.into()),
-    }
+    sent(rustix::net::sendmsg(stream, pieces, &mut rustix::net::SendAncillaryBuffer::default(), flags))
 }
 
 /// Ends both directions; whoever waits for the stream wakes up and sees its end.

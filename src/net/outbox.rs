@@ -77,27 +77,35 @@ impl Outbox {
         Ok(())
     }
 
+    /// What waits, if it is in one piece.
+    pub fn piece(&self) -> Option<&[u8]> {
+        match &self.0 {
+            Waiting::One { frame, written } => Some(&frame.bytes()[*written as usize..]),
+            Waiting::Nothing | Waiting::Many(_) => None,
+        }
+    }
+
+    /// So many bytes of [`Self::piece`] have been written.
+    pub fn piece_taken(&mut self, taken: usize) {
+        let Waiting::One { frame, written } = &mut self.0 else { return };
+        // A frame is shorter than 4 GiB: its payload came in a request or a message, which are limited.
+        *written = written.saturating_add(u32::try_from(taken).unwrap_or(u32::MAX));
+        if *written as usize >= frame.bytes().len() {
+            // An idle socket owns no buffer.
+            self.0 = Waiting::Nothing;
+        }
+    }
+
     /// Hands everything to `send` in as few calls as possible, until it is empty or `send` takes less than it was given.
     pub fn drain<E>(&mut self, mut send: impl FnMut(&[IoSlice<'_>]) -> Result<usize, E>) -> Result<(), E> {
-        match &mut self.0 {
-            Waiting::Nothing => return Ok(()),
-            Waiting::One { frame, written } => {
-                let bytes = &frame.bytes()[*written as usize..];
-                let taken = send(&[IoSlice::new(bytes)])?;
-                if taken < bytes.len() {
-                    // A frame is shorter than 4 GiB: its payload came in a request or a message, which are limited.
-                    *written += u32::try_from(taken).unwrap_or(u32::MAX);
-                    return Ok(());
-                }
-            }
-            Waiting::Many(many) => {
-                if !many.drain(send)? {
-                    return Ok(());
-                }
-            }
+        if let Some(piece) = self.piece() {
+            let taken = send(&[IoSlice::new(piece)])?;
+            self.piece_taken(taken);
+        } else if let Waiting::Many(many) = &mut self.0
+            && many.drain(send)?
+        {
+            self.0 = Waiting::Nothing;
         }
-        // An idle socket owns no buffer.
-        self.0 = Waiting::Nothing;
         Ok(())
     }
 }

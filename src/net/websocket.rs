@@ -6,7 +6,7 @@
 //! Invariants: an idle websocket owns no buffer; after a close frame has been queued nothing else is; the receiver hears
 //! of the end once, or of the departure, and of nothing afterwards.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -53,6 +53,8 @@ pub struct Shared {
     pub turn: Rc<Turn>,
     /// Bytes that may wait for one peer.
     pub outbox_bytes_max: usize,
+    /// Those with output that is written together ([`Channel::flush_with_others`]).
+    pub gathered: RefCell<Vec<Rc<Channel>>>,
 }
 
 struct Stream {
@@ -84,9 +86,23 @@ struct Flags {
     reading: bool,
     /// A flush at the end of this turn has been asked for.
     marked: bool,
+    /// It is among those that are written next.
+    gathered: bool,
     /// The receiver has heard of the end.
     reported: bool,
 }
+
+/// Bytes for one socket that are written together with those for others.
+pub struct Offer<'a>(Ref<'a, Stream>);
+
+impl Offer<'_> {
+    pub fn call(&self) -> Option<(BorrowedFd<'_>, &[u8])> {
+        Some((self.0.descriptor.as_ref()?.as_fd(), self.0.outbox.piece()?))
+    }
+}
+
+/// What was read together with what was there for others, and where it is.
+pub type Early<'a> = (&'a mut [u8], io::Result<Received>);
 
 /// What the session layer wants after a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -173,8 +189,8 @@ impl Channel {
             return Ok(false);
         }
         self.enqueue(frame)?;
-        let Flags { draining, reading, marked, .. } = self.flags.get();
-        let needs_mark = !draining && !reading && !marked;
+        let Flags { draining, reading, marked, gathered, .. } = self.flags.get();
+        let needs_mark = !draining && !reading && !marked && !gathered;
         self.flag(|flags| flags.marked |= needs_mark);
         Ok(needs_mark)
     }
@@ -215,10 +231,52 @@ impl Channel {
     /// Writes what can be written now; what is left goes out when the peer reads again.
     pub fn flush(&self) {
         self.flag(|flags| flags.marked = false);
-        if self.flags.get().draining || self.state.get() == State::Ended {
-            return;
+        if self.may_write() {
+            let written = self.write();
+            self.after_write(written);
         }
-        match self.write() {
+    }
+
+    /// The same, a little later: when the reactor writes for all that have asked for it.
+    pub fn flush_with_others(self: &Rc<Self>) {
+        self.flag(|flags| flags.marked = false);
+        if self.may_write() && !self.flags.get().gathered {
+            self.flag(|flags| flags.gathered = true);
+            self.shared.gathered.borrow_mut().push(Rc::clone(self));
+        }
+    }
+
+    fn may_write(&self) -> bool {
+        !self.flags.get().draining && self.state.get() != State::Ended && !self.stream.borrow().outbox.is_empty()
+    }
+
+    /// The time has come to write for all that have asked for it, and this is one of them.
+    pub fn ungather(&self) {
+        self.flag(|flags| flags.gathered = false);
+    }
+
+    /// The bytes that wait, if they are in one piece and may go now. What is not offered is for [`Self::flush`].
+    pub fn offer(&self) -> Option<Offer<'_>> {
+        if !self.may_write() {
+            return None;
+        }
+        let offer = Offer(self.stream.borrow());
+        offer.call().is_some().then_some(offer)
+    }
+
+    /// What became of the bytes that were offered.
+    pub fn sent(&self, result: io::Result<usize>) {
+        let result = result.map(|taken| {
+            let outbox = &mut self.stream.borrow_mut().outbox;
+            let before = outbox.bytes();
+            outbox.piece_taken(taken);
+            self.count(0, before - outbox.bytes());
+        });
+        self.after_write(result);
+    }
+
+    fn after_write(&self, written: io::Result<()>) {
+        match written {
             Ok(()) => {
                 let draining = !self.stream.borrow().outbox.is_empty();
                 self.flag(|flags| flags.draining = draining);
@@ -267,14 +325,29 @@ impl Channel {
 
     // ---- input --------------------------------------------------------------------------------------------------
 
-    /// The descriptor has become ready.
-    pub fn on_ready(self: &Rc<Self>, readiness: Readiness, receiver: &impl Receiver) -> Progress {
+    /// The descriptor to read from together with others, if reading it is what readiness asks for.
+    pub fn readable(&self, readiness: Readiness) -> Option<Ref<'_, OwnedFd>> {
+        let reads = readiness.readable && matches!(self.state.get(), State::Open | State::Closing);
+        let readable = Ref::filter_map(self.stream.borrow(), |stream| stream.descriptor.as_ref().filter(|_| reads));
+        readable.ok()
+    }
+
+    /// The descriptor has become ready. `early` is what was read from it for that reason.
+    pub fn on_ready(
+        self: &Rc<Self>,
+        readiness: Readiness,
+        early: Option<Early<'_>>,
+        receiver: &impl Receiver,
+    ) -> Progress {
         if readiness.writable && self.flags.get().draining {
             self.flag(|flags| flags.draining = false);
             self.flush();
         }
         match self.state.get() {
-            State::Open | State::Closing if readiness.readable => self.read(readiness.ended, receiver),
+            State::Open | State::Closing if readiness.readable => {
+                let step = self.read(readiness.ended, early, receiver);
+                self.conclude(step, receiver)
+            }
             State::Open | State::Closing => Progress::Wait,
             State::Finishing { .. } => self.finish(),
             State::Lingering(_) => self.discard(),
@@ -284,14 +357,19 @@ impl Channel {
 
     /// Takes bytes that somebody else has read, as from the descriptor and before anything from there.
     pub fn on_bytes(self: &Rc<Self>, bytes: &mut [u8], receiver: &impl Receiver) -> Progress {
-        match self.digest(bytes, receiver) {
-            Step::Left(unread) => self.depart(unread),
-            Step::Over(verdict) => self.end(verdict, receiver),
-            Step::Again => {
-                self.flush_replies();
-                Progress::Wait
-            }
-        }
+        let step = self.digest(bytes, receiver);
+        self.conclude(step, receiver)
+    }
+
+    fn conclude(self: &Rc<Self>, step: Step, receiver: &impl Receiver) -> Progress {
+        let progress = match step {
+            Step::Left(unread) => return self.depart(unread),
+            Step::Over(verdict) => return self.end(verdict, receiver),
+            Step::Done => Progress::Wait,
+            Step::More => Progress::Again,
+        };
+        self.flush_with_others();
+        progress
     }
 
     /// A timer of this channel has fired, for which there is only one reason: the peer has had its time. One that was set
@@ -303,44 +381,39 @@ impl Channel {
         if self.flags.get().reported { Progress::Over } else { Progress::Wait }
     }
 
-    /// `ended`: the end is near, so a read that is short has not emptied the socket.
-    fn read(self: &Rc<Self>, ended: bool, receiver: &impl Receiver) -> Progress {
+    fn read(self: &Rc<Self>, ended: bool, early: Option<Early<'_>>, receiver: &impl Receiver) -> Step {
+        if let Some((buffer, received)) = early {
+            match self.take(received, buffer, ended, receiver) {
+                Step::More => {}
+                step => return step,
+            }
+        }
         let mut buffer = self.shared.turn.read_buffer.borrow_mut();
         for _ in 0..READS_PER_TURN {
             let received = self.with_descriptor(|descriptor| fd::receive(descriptor, &mut buffer));
-            match received {
-                Some(Ok(Received::Bytes(n))) => {
-                    match self.digest(&mut buffer[..n], receiver) {
-                        Step::Left(unread) => return self.depart(unread),
-                        Step::Over(verdict) => {
-                            drop(buffer);
-                            return self.end(verdict, receiver);
-                        }
-                        Step::Again => {}
-                    }
-                    if n < buffer.len() && !ended {
-                        // A short read has emptied the socket: the next one would find nothing.
-                        self.flush_replies();
-                        return Progress::Wait;
-                    }
-                }
-                Some(Ok(Received::Empty)) => {
-                    self.flush_replies();
-                    return Progress::Wait;
-                }
-                Some(Ok(Received::End) | Err(_)) | None => {
-                    drop(buffer);
-                    return self.end(Verdict::Ended, receiver);
-                }
+            match self.take(received.unwrap_or(Ok(Received::End)), &mut buffer, ended, receiver) {
+                Step::More => {}
+                step => return step,
             }
         }
-        self.flush_replies();
-        Progress::Again
+        Step::More
     }
 
-    fn flush_replies(&self) {
-        if !self.stream.borrow().outbox.is_empty() {
-            self.flush();
+    /// Works through the result of one read. `ended`: the end is near, so a read that is short has not emptied the socket.
+    fn take(
+        self: &Rc<Self>,
+        received: io::Result<Received>,
+        buffer: &mut [u8],
+        ended: bool,
+        receiver: &impl Receiver,
+    ) -> Step {
+        match received {
+            Ok(Received::Bytes(n)) => match self.digest(&mut buffer[..n], receiver) {
+                Step::Done if n == buffer.len() || ended => Step::More,
+                step => step,
+            },
+            Ok(Received::Empty) => Step::Done,
+            Ok(Received::End) | Err(_) => Step::Over(Verdict::Ended),
         }
     }
 
@@ -357,7 +430,7 @@ impl Channel {
         let mut input = Input::new(bytes);
         loop {
             let flow = match decoder.next(&mut input) {
-                Ok(None) => return Step::Again,
+                Ok(None) => return Step::Done,
                 Err(error) => return Step::Over(Verdict::Violation(error.close_code())),
                 Ok(Some(Event::Ping(payload))) => {
                     if self.state.get() == State::Open {
@@ -473,8 +546,10 @@ impl Drop for Channel {
 }
 
 enum Step {
-    /// Everything was used; there may be more.
-    Again,
+    /// Everything that is there was used.
+    Done,
+    /// There may be more to read.
+    More,
     Left(Vec<u8>),
     Over(Verdict),
 }

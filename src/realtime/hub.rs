@@ -29,7 +29,7 @@ use crate::net::frame::Frame;
 use crate::net::reactor::Reactor;
 use crate::net::turn::Turn;
 use crate::observe::metrics::CoreMetrics;
-use crate::runtime::cores::CoreId;
+use crate::runtime::cores::{CoreId, Driver};
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::slab::{Key, Slab};
 use crate::runtime::timer::Millis;
@@ -41,6 +41,8 @@ pub struct Settings {
     /// Time from the opening of a session to its first namespace.
     pub connect_timeout_ms: u64,
     pub outbox_bytes_max: usize,
+    /// What the core's thread runs on.
+    pub driver: Driver,
     /// How long a call waits for its method to be registered.
     pub rpc_grace_ms: u64,
 }
@@ -91,7 +93,7 @@ impl Hub {
         let cores = mailboxes.len();
         Ok(Rc::new(Self {
             core,
-            reactor: Reactor::new(Rc::clone(&turn), settings.outbox_bytes_max)?,
+            reactor: Reactor::new(Rc::clone(&turn), settings.outbox_bytes_max, settings.driver)?,
             turn,
             settings,
             mailboxes,
@@ -394,6 +396,7 @@ impl Hub {
         for key in marked.drain(..) {
             self.settle(key);
         }
+        self.reactor.write_together();
         for (index, batch) in self.outgoing.borrow_mut().iter_mut().enumerate() {
             if !batch.deliveries.is_empty() {
                 let to = CoreId(u16::try_from(index).expect("fewer than 2^16 cores"));

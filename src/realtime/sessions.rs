@@ -172,9 +172,7 @@ impl Hub {
         }
         match &client.channel {
             Some(channel) => {
-                let channel = Rc::clone(channel);
-                drop(sessions);
-                channel.flush();
+                channel.flush_with_others();
             }
             None => {
                 client.engine.flush();

@@ -43,6 +43,14 @@ impl Driver {
             Self::Epoll => "epoll",
         }
     }
+
+    /// How to set up another ring for a core, if it may have one.
+    pub fn ring(self) -> Option<io_uring::Builder> {
+        match self {
+            Self::Uring { deferred } => Some(ring_flags(deferred)),
+            Self::Epoll => None,
+        }
+    }
 }
 
 type Runtime = FusionRuntime<TimeDriver<IoUringDriver>, TimeDriver<LegacyDriver>>;
@@ -88,6 +96,19 @@ pub fn choose(choice: DriverChoice) -> io::Result<(Driver, Option<String>)> {
     match choice {
         DriverChoice::Uring => Err(refused),
         _ => Ok((Driver::Epoll, Some(refused.to_string()))),
+    }
+}
+
+/// The drivers on which a test can run here.
+#[cfg(test)]
+#[allow(clippy::print_stderr, reason = "a test that does less than it could says so")]
+pub fn drivers() -> Vec<Driver> {
+    match choose(DriverChoice::Uring) {
+        Ok((driver, _)) => vec![Driver::Epoll, driver],
+        Err(error) => {
+            eprintln!("not tested on io_uring: {error}");
+            vec![Driver::Epoll]
+        }
     }
 }
 

@@ -65,7 +65,7 @@ pub fn serve(listener: TcpListener) {
     }
 }
 
-fn watch(epoll: RawFd, fd: RawFd, events: u32, token: u64) {
+pub fn watch(epoll: RawFd, fd: RawFd, events: u32, token: u64) {
     let mut event = libc::epoll_event { events, u64: token };
     // SAFETY: the event lives across the call.
     unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd, &mut event) };

@@ -6,6 +6,7 @@
 //! The last argument names the flags of the ring: none, COOP_TASKRUN or DEFER_TASKRUN, the last two with
 //! SINGLE_ISSUER.
 
+mod bulk;
 mod epoll;
 mod fd;
 mod ring;
@@ -52,6 +53,8 @@ fn main() {
         "ring-parked" => ring::serve(listener, &ring_flags(flags), ring::Way::Parked),
         "ring-multishot" => ring::serve(listener, &ring_flags(flags), ring::Way::Multishot),
         "ring-ready-plain" => ring::serve(listener, &ring_flags(flags), ring::Way::ReadyPlain),
+        "bulk" => bulk::serve(listener, &ring_flags(flags), bulk::Way::Both),
+        "bulk-sends" => bulk::serve(listener, &ring_flags(flags), bulk::Way::Sends),
         "epoll-slab" => epoll::serve(listener),
         "task-parked" => task::serve(listener, ring_flags(flags), task::Way::Parked),
         "task-parked-plain" => task::serve(listener, ring_flags(flags), task::Way::ParkedPlain),

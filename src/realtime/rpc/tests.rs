@@ -12,6 +12,7 @@ use super::super::home::Class;
 use super::super::hub::Settings;
 use super::*;
 use crate::net::turn::Turn;
+use crate::runtime::cores::Driver;
 use crate::runtime::mailbox::{Inbox, mailbox};
 
 /// Calls in the tests are made directly, so events have no meaning here.
@@ -55,8 +56,13 @@ impl Process {
     fn new(rpc_grace_ms: u64) -> Self {
         let (mailboxes, inboxes): (Vec<_>, Vec<_>) = (0..2).map(|_| mailbox::<Message>().unwrap()).unzip();
         let mailboxes: Arc<[_]> = mailboxes.into();
-        let settings =
-            Settings { engine: Config::default(), connect_timeout_ms: 20_000, outbox_bytes_max: 1 << 20, rpc_grace_ms };
+        let settings = Settings {
+            engine: Config::default(),
+            connect_timeout_ms: 20_000,
+            outbox_bytes_max: 1 << 20,
+            driver: Driver::Epoll,
+            rpc_grace_ms,
+        };
         let applications = vec![Rc::new(Quiet::default()), Rc::new(Quiet::default())];
         let hub = |core: u16| {
             let hub =

@@ -21,7 +21,7 @@ use super::oracle::{Oracle, What, number};
 use super::random::Random;
 use crate::model::ids::{AccountId, MachineId, SessionId, SocketId};
 use crate::net::turn::Turn;
-use crate::runtime::cores::CoreId;
+use crate::runtime::cores::{self, CoreId, DriverChoice};
 use crate::runtime::mailbox::{Inbox, mailbox};
 use crate::runtime::slab::Key;
 use crate::runtime::timer::Millis;
@@ -198,10 +198,14 @@ impl World {
         let (mailboxes, inboxes): (Vec<_>, Vec<_>) =
             (0..cores).map(|_| mailbox::<Message>().expect("descriptors")).unzip();
         let mailboxes: Arc<[_]> = mailboxes.into();
+        // What is read and written for many sockets at once must mean the same as socket by socket.
+        let choice = if seed.is_multiple_of(2) { DriverChoice::Auto } else { DriverChoice::Epoll };
+        let (driver, _) = cores::choose(choice).expect("epoll always works");
         let settings = Settings {
             engine: Config::default(),
             connect_timeout_ms: 20_000,
             outbox_bytes_max: OUTBOX_BYTES_MAX,
+            driver,
             rpc_grace_ms,
         };
         let hub = |core: usize| {

@@ -1,9 +1,7 @@
 // What a client does: key login, requests, and devices that listen.
 import { generateKeyPairSync, randomBytes, randomUUID, sign } from 'node:crypto';
 import { io } from 'socket.io-client';
-import { until } from './wait.mjs';
-
-const REQUEST_TIMEOUT_MS = 20_000;
+import { PATIENCE_MS, until } from './wait.mjs';
 
 /** One account, signed in with a fresh Ed25519 key. */
 export class Account {
@@ -37,7 +35,7 @@ export class Account {
         ...headers,
       },
       body: body === undefined || typeof body === 'string' ? body : JSON.stringify(body),
-      signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
+      signal: AbortSignal.timeout(PATIENCE_MS),
     });
     const text = await answer.text();
     let parsed = null;
@@ -139,18 +137,18 @@ export class Device {
   }
 
   /** Connected and admitted: the server has answered an event. */
-  async ready(timeoutMs = 10_000) {
+  async ready(timeoutMs = PATIENCE_MS) {
     await until(() => this.socket.connected, 'connected', timeoutMs);
     await this.fence(timeoutMs);
     return this;
   }
 
   /** What the server sent before has arrived when this is answered. */
-  fence(timeoutMs = 10_000) {
+  fence(timeoutMs = PATIENCE_MS) {
     return this.socket.timeout(timeoutMs).emitWithAck('ping');
   }
 
-  ask(event, data, timeoutMs = 10_000) {
+  ask(event, data, timeoutMs = PATIENCE_MS) {
     return this.socket.timeout(timeoutMs).emitWithAck(event, data);
   }
 
@@ -187,7 +185,7 @@ export class Device {
   }
 
   /** The ack of an `rpc-call`. */
-  call(method, params, timeoutMs = 40_000) {
+  call(method, params, timeoutMs = PATIENCE_MS) {
     return this.ask('rpc-call', { method, ...(params === undefined ? {} : { params }) }, timeoutMs);
   }
 

@@ -3,12 +3,11 @@ import { createReadStream, existsSync, mkdirSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { dirname, join, normalize, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { freePort } from './postgres.mjs';
+import { freePort } from './ports.mjs';
 import { Child } from './process.mjs';
 import { temporaryDirectory } from './server.mjs';
+import { PATIENCE_MS } from './wait.mjs';
 
-const READY_TIMEOUT_MS = 10_000;
-const STOP_TIMEOUT_MS = 10_000;
 const repository = resolve(dirname(fileURLToPath(import.meta.url)), '../../..');
 
 function binary() {
@@ -42,7 +41,7 @@ export class ObjectStorage {
     const keys = ['--access-key', this.accessKey, '--secret-key', this.secretKey];
     const args = ['--host', '127.0.0.1', '--port', String(this.port), ...keys, this.dir];
     this.child = new Child(binary(), args, { cwd: this.dir, env: { RUST_LOG: 's3s_fs=info', NO_COLOR: '1' } });
-    await this.child.said(/server is running at/, READY_TIMEOUT_MS);
+    await this.child.said(/server is running at/, PATIENCE_MS);
   }
 
   /** Where an object lies. */
@@ -65,7 +64,7 @@ export class ObjectStorage {
 
   async stop() {
     this.child.signal('SIGKILL');
-    await this.child.finished(STOP_TIMEOUT_MS);
+    await this.child.finished(PATIENCE_MS);
   }
 
   async remove() {

@@ -2,10 +2,9 @@
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { Child } from './process.mjs';
+import { PATIENCE_MS } from './wait.mjs';
 
 const PROGRAM = fileURLToPath(new URL('../peer/peer.mjs', import.meta.url));
-const ANSWER_TIMEOUT_MS = 35_000; // a call may take 30 s
-const STOP_TIMEOUT_MS = 10_000;
 
 export class NodeReplica {
   static async start(redis, settings = {}) {
@@ -33,7 +32,7 @@ export class NodeReplica {
     const id = this.asked++;
     const answer = new Promise((resolve, reject) => this.waiting.set(id, { resolve, reject }));
     this.child.process.send({ id, command, options });
-    const signal = AbortSignal.timeout(ANSWER_TIMEOUT_MS);
+    const signal = AbortSignal.timeout(PATIENCE_MS);
     const late = once(signal, 'abort').then(() => {
       throw new Error(`the Node replica did not answer ${command}; its output:\n${this.child.output}`);
     });
@@ -50,7 +49,7 @@ export class NodeReplica {
 
   async terminate() {
     this.child.signal('SIGTERM');
-    const ended = await this.child.finished(STOP_TIMEOUT_MS);
+    const ended = await this.child.finished(PATIENCE_MS);
     if (ended.code !== 0) throw new Error(`the Node replica ended with ${JSON.stringify(ended)}:\n${this.child.output}`);
   }
 

@@ -1,14 +1,11 @@
 // A private Postgres server in a temporary directory.
 import { execFileSync } from 'node:child_process';
-import { randomInt } from 'node:crypto';
 import { chownSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { freePort } from './ports.mjs';
 import { Child, runToEnd } from './process.mjs';
-
-const READY_TIMEOUT_MS = 30_000;
-const PORTS = { first: 20_000, last: 32_000 };
+import { PATIENCE_MS } from './wait.mjs';
 
 export class Postgres {
   /** Makes a new cluster and starts it. It survives the death of its clients, not that of the machine (no fsync). */
@@ -55,13 +52,13 @@ export class Postgres {
       'fsync=off', 'max_connections=400'];
     const args = ['-D', this.data, ...settings.flatMap((setting) => ['-c', setting])];
     this.child = new Child(this.binary('postgres'), args, this.spawnOptions());
-    await this.child.said(/database system is ready to accept connections/, READY_TIMEOUT_MS);
+    await this.child.said(/database system is ready to accept connections/, PATIENCE_MS);
   }
 
   /** `fast` ends orderly, `immediate` as after a crash: without a checkpoint, connections cut. */
   async stop(mode = 'fast') {
     this.child.signal(mode === 'immediate' ? 'SIGQUIT' : 'SIGINT');
-    await this.child.finished(READY_TIMEOUT_MS);
+    await this.child.finished(PATIENCE_MS);
   }
 
   /** Creates an empty database and gives its URL. */
@@ -97,20 +94,4 @@ function serverUser() {
   if (process.getuid() !== 0) return null;
   const id = (flag) => Number(execFileSync('id', [flag, 'postgres'], { encoding: 'utf8' }));
   return { uid: id('-u'), gid: id('-g') };
-}
-
-/**
- * A free port on which a server may be started more than once: below the ports that the kernel lends to outgoing
- * connections, one of which could have taken it in between.
- */
-export async function freePort() {
-  for (;;) {
-    const port = randomInt(PORTS.first, PORTS.last);
-    const probe = net.createServer();
-    const free = await new Promise((resolve) => {
-      probe.on('error', () => resolve(false));
-      probe.listen(port, '0.0.0.0', () => probe.close(() => resolve(true)));
-    });
-    if (free) return port;
-  }
 }

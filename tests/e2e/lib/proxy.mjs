@@ -4,13 +4,12 @@ import net from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { makeCertificate } from './certificate.mjs';
-import { freePort } from './postgres.mjs';
+import { freePort } from './ports.mjs';
 import { Child } from './process.mjs';
 import { temporaryDirectory } from './server.mjs';
-import { until } from './wait.mjs';
+import { PATIENCE_MS, until } from './wait.mjs';
 
 const GUIDE = fileURLToPath(new URL('../../../docs/deploy.md', import.meta.url));
-const READY_TIMEOUT_MS = 10_000;
 
 /** The file of that path as the guide shows it: the code block that begins with its name. */
 export function documented(path) {
@@ -40,7 +39,7 @@ export class Proxy {
     proxy.files = await makeCertificate(proxy.dir);
     proxy.authority = readFileSync(proxy.files.authority, 'utf8');
     proxy.child = START[name](proxy, replicas);
-    await until(() => proxy.child.ended !== null || proxy.accepts(), 'accepting connections', READY_TIMEOUT_MS);
+    await until(() => proxy.child.ended !== null || proxy.accepts(), 'accepting connections', PATIENCE_MS);
     if (proxy.child.ended) throw new Error(`${name} did not start:\n${proxy.child.output}`);
     return proxy;
   }
@@ -59,7 +58,7 @@ export class Proxy {
 
   async stop() {
     this.child.signal('SIGTERM');
-    await this.child.finished(READY_TIMEOUT_MS);
+    await this.child.finished(PATIENCE_MS);
   }
 }
 

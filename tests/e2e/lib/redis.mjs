@@ -2,12 +2,11 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { makeCertificate } from './certificate.mjs';
-import { freePort } from './postgres.mjs';
+import { freePort } from './ports.mjs';
 import { Child } from './process.mjs';
 import { temporaryDirectory } from './server.mjs';
+import { PATIENCE_MS } from './wait.mjs';
 
-const READY_TIMEOUT_MS = 10_000;
-const STOP_TIMEOUT_MS = 10_000;
 const { Redis: Client } = createRequire(new URL('../peer/package.json', import.meta.url))('ioredis');
 
 export class Redis {
@@ -34,13 +33,13 @@ export class Redis {
 
   async resume() {
     this.child = new Child('redis-server', this.settings, { cwd: this.dir, env: { PATH: process.env.PATH } });
-    await this.child.said(/Ready to accept connections/, READY_TIMEOUT_MS);
+    await this.child.said(/Ready to accept connections/, PATIENCE_MS);
   }
 
   /** SIGTERM saves what is in it, SIGKILL does not. */
   async stop(signal = 'SIGTERM') {
     this.child.signal(signal);
-    await this.child.finished(STOP_TIMEOUT_MS);
+    await this.child.finished(PATIENCE_MS);
   }
 
   /** Stands still and keeps its connections, as a machine that is out of breath. */

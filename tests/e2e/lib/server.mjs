@@ -3,11 +3,13 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Postgres, freePort } from './postgres.mjs';
+import { freePort } from './ports.mjs';
+import { Postgres } from './postgres.mjs';
 import { Child } from './process.mjs';
+import { PATIENCE_MS } from './wait.mjs';
 
-const READY_TIMEOUT_MS = 60_000;
-export const SHUTDOWN_LIMIT_MS = 10_000;
+/** Far above what an orderly end takes, and below everything that could hold one up, such as a peer that never closes. */
+export const SHUTDOWN_LIMIT_MS = 25_000;
 
 const repository = resolve(dirname(fileURLToPath(import.meta.url)), '../../..');
 
@@ -61,9 +63,10 @@ export class Server {
   /** Starts again on the same data and the same port. */
   async resume() {
     const metrics = this.metricsPort ? { METRICS_ENABLED: 'true', METRICS_PORT: String(this.metricsPort) } : {};
-    const settings = { PORT: String(this.port), HAPPIER_RATE_LIMITS: 'off', ...metrics, ...this.storage, ...extraSettings, ...this.options.settings };
+    const defaults = { PORT: String(this.port), HAPPIER_RATE_LIMITS: 'off', HAPPIER_SHUTDOWN_TIMEOUT_MS: String(2 * SHUTDOWN_LIMIT_MS) };
+    const settings = { ...defaults, ...metrics, ...this.storage, ...extraSettings, ...this.options.settings };
     this.child = launch([flavor], settings, this.dir);
-    await this.child.said(/ready after/, READY_TIMEOUT_MS);
+    await this.child.said(/ready after/, PATIENCE_MS);
     // A worker listens to nobody.
     const [, host, port] = /listening on http:\/\/([^\s:]+|\[[^\]]+\]):(\d+)/.exec(this.child.output) ?? [];
     if (host === undefined) return;
@@ -75,7 +78,7 @@ export class Server {
   async terminate(signal = 'SIGTERM') {
     const asked = performance.now();
     this.child.signal(signal);
-    const ended = await this.child.finished(SHUTDOWN_LIMIT_MS + 5_000);
+    const ended = await this.child.finished(PATIENCE_MS);
     this.assertNoPanic();
     return { ...ended, ms: Math.round(performance.now() - asked) };
   }

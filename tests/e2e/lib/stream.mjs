@@ -1,7 +1,7 @@
 // The stream between replicas, read by somebody who is not in it: what has been said, and whether its form is right.
 // A Node server that reads an entry in the wrong form never reads another one, so the forms are checked to the letter.
 import { randomUUID } from 'node:crypto';
-import { until } from './wait.mjs';
+import { PATIENCE_MS, until } from './wait.mjs';
 
 const KEY = 'socket.io';
 const HEX = /^[0-9a-f]{16}$/;
@@ -9,7 +9,7 @@ const TYPES = { initialHeartbeat: 1, heartbeat: 2, broadcast: 3, disconnectSocke
 /** What is said when updates were lost, and the only time that anything is addressed to everybody. */
 const EVERYBODY_COMES_AGAIN = '{"opts":{"rooms":[],"except":[],"flags":{}},"close":true}';
 const HEARTBEAT_EVERY_MS = 5_000;
-const HEARTBEAT_SLACK_MS = 1_500;
+const HEARTBEAT_SLACK_MS = 4_500; // a missed one leaves ten seconds, after which others give a server up
 
 export { KEY as STREAM, TYPES };
 
@@ -46,7 +46,7 @@ export function emit(redis, { rooms, except = [] }, ...event) {
  * What is in the stream now has reached these devices when this resolves, whichever replica they are connected to. All
  * devices of their accounts see an ephemeral of the type `fence`.
  */
-export async function fence(redis, devices, timeoutMs = 10_000) {
+export async function fence(redis, devices, timeoutMs = PATIENCE_MS) {
   const mark = { type: 'fence', n: randomUUID() };
   const isMark = ({ n }) => n === mark.n;
   const rooms = await Promise.all([...new Set(devices.map(({ account }) => account))].map(async (account) => `user:${await account.id()}`));

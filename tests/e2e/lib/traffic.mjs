@@ -1,10 +1,9 @@
 // Messages that keep coming while something breaks, and clients that follow them as real ones do: what they miss while
 // they are disconnected they fetch from the change feed.
 import assert from 'node:assert/strict';
-import { delay, until } from './wait.mjs';
+import { PATIENCE_MS, delay, until } from './wait.mjs';
 
 const PAUSE_MS = 20;
-const ACK_LIMIT_MS = 10_000;
 
 /** A device that reconnects and then catches up through `/v2/changes`. */
 export class Follower {
@@ -68,7 +67,7 @@ export class Traffic {
     for (;;) {
       const ends = this.writer.disconnects.length;
       try {
-        return await this.writer.send(this.session, text, text, ACK_LIMIT_MS);
+        return await this.writer.send(this.session, text, text, PATIENCE_MS);
       } catch (error) {
         if (this.writer.isClosed || this.writer.disconnects.length === ends) return { ok: false, error: error.message };
       }
@@ -76,7 +75,7 @@ export class Traffic {
   }
 
   /** Resolves when so many more messages have been stored. */
-  more(count, timeoutMs = 15_000) {
+  more(count, timeoutMs = PATIENCE_MS) {
     const goal = this.stored.length + count;
     return until(() => this.stored.length >= goal, `${count} more messages stored`, timeoutMs);
   }
@@ -93,7 +92,7 @@ export class Traffic {
  * Everybody knows everything in the end. Who was never disconnected has been told of it all, live and in order, and once
  * unless `twice` says that Redis may have taken what it did not confirm: an update may not be missed in silence.
  */
-export async function settled(followers, stored, { twice = false, timeoutMs = 20_000 } = {}) {
+export async function settled(followers, stored, { twice = false, timeoutMs = PATIENCE_MS } = {}) {
   const isComplete = (follower) => (follower.wasDisconnected ? follower.knows(stored) : new Set(follower.live).size >= stored.length);
   await until(() => followers.every(isComplete), 'told of everything', timeoutMs).catch((error) => {
     const state = followers.map(({ live, fetched, device }) => `${live.length} live, ${fetched.size} fetched, ${device.disconnects}`);

@@ -14,7 +14,6 @@ const POSTERS = 3;
 const IN_FLIGHT = 4; // per socket
 const WRITE_MS = { least: 150, most: 1_200 };
 const ACK_TIMEOUT_MS = 4_000;
-const RECOVERY_MS = 20_000;
 
 afterEach(closeDevices);
 
@@ -130,7 +129,7 @@ async function prepare(server) {
   return { account, ledger: new Ledger(sessions) };
 }
 
-test(`kill -9 of the server while many write (seed ${seed})`, { timeout: 120_000 }, async (t) => {
+test(`kill -9 of the server while many write (seed ${seed})`, async (t) => {
   const random = generator();
   const server = await Server.start();
   try {
@@ -149,7 +148,7 @@ test(`kill -9 of the server while many write (seed ${seed})`, { timeout: 120_000
   }
 });
 
-test(`kill -9 of the server during its very first writes (seed ${seed})`, { timeout: 60_000 }, async () => {
+test(`kill -9 of the server during its very first writes (seed ${seed})`, async () => {
   const random = generator(seed + 1);
   for (let round = 1; round <= 3; round++) {
     const server = await Server.start();
@@ -162,7 +161,7 @@ test(`kill -9 of the server during its very first writes (seed ${seed})`, { time
 });
 
 if (flavor === 'full') {
-  test(`Postgres dies at once and comes back while many write (seed ${seed})`, { timeout: 120_000 }, async (t) => {
+  test(`Postgres dies at once and comes back while many write (seed ${seed})`, async (t) => {
     const random = generator(seed + 2);
     const postgres = await Postgres.create();
     const server = await Server.start({ postgres });
@@ -174,10 +173,10 @@ if (flavor === 'full') {
           await delay(random() * 500);
           await postgres.start();
           const before = ledger.acknowledged.size;
-          await until(() => ledger.acknowledged.size > before, 'writing again', RECOVERY_MS);
+          await until(() => ledger.acknowledged.size > before, 'writing again');
         });
         assert.ok(server.alive, 'the server outlives its database');
-        await until(async () => (await account.request('GET', '/health')).status === 200, 'healthy again', RECOVERY_MS);
+        await until(async () => (await account.request('GET', '/health')).status === 200, 'healthy again');
         await verify(account, ledger);
         await sendAgain(account, ledger);
         await verify(account, ledger);
@@ -200,7 +199,7 @@ if (flavor === 'full') {
       assert.equal(ill.status, 503);
       assert.equal(ill.body.error, 'Database connectivity failed');
       await postgres.start();
-      await until(async () => (await account.request('GET', '/health')).status === 200, 'healthy again', RECOVERY_MS);
+      await until(async () => (await account.request('GET', '/health')).status === 200, 'healthy again');
       assert.equal((await account.messages(await account.session())).length, 0);
     } finally {
       await server.kill();

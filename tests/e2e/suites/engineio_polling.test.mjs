@@ -2,13 +2,12 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { Account } from '../lib/client.mjs';
-import { ENDPOINT, Http, POLLING, Polling, SEPARATOR, WEBSOCKET, connection } from '../lib/engineio.mjs';
+import { ENDPOINT, Http, POLLING, Polling, SEPARATOR, WEBSOCKET, delivered, held } from '../lib/engineio.mjs';
 import { Server } from '../lib/server.mjs';
-import { delay, until } from '../lib/wait.mjs';
+import { until } from '../lib/wait.mjs';
 
 const UNKNOWN = { code: 1, message: 'Session ID unknown' };
 const MILLION = 1_000_000;
-const HELD_MS = 60;
 
 let server;
 let http;
@@ -22,14 +21,6 @@ after(async () => {
   http.close();
   assert.equal((await server.terminate()).code, 0);
 });
-
-/** A poll that the server holds. Nothing on the wire says that it has arrived, hence the pause. */
-async function held(polling) {
-  const answer = polling.poll();
-  answer.catch(() => {}); // whoever asked looks at it later
-  await delay(HELD_MS);
-  return { answer };
-}
 
 async function assertGone(polling) {
   const answer = await polling.poll();
@@ -134,7 +125,7 @@ describe('a session', () => {
 
   test('a poll is held until there is something to say', async () => {
     const polling = await Polling.open(http, token);
-    const { answer } = await held(polling);
+    const { answer } = await held(server, polling);
     await polling.post('425["ping"]');
     assert.equal((await answer).text, '435[{}]');
   });
@@ -156,7 +147,7 @@ describe('a session', () => {
 describe('misuse', () => {
   test('two polls at once: the first is told the end, the second refused', async () => {
     const polling = await Polling.open(http, token);
-    const { answer } = await held(polling);
+    const { answer } = await held(server, polling);
     const second = await polling.poll();
     const first = await answer;
     assert.deepEqual([first.status, first.text], [200, '1']);
@@ -166,10 +157,9 @@ describe('misuse', () => {
 
   test('a poll that is dropped ends the session', async () => {
     const polling = await Polling.open(http, token);
-    const poll = connection(server, `GET ${polling.url} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
-    await delay(100);
-    assert.equal(poll.received, '');
-    poll.destroy();
+    const { socket } = await held(server, polling);
+    assert.equal(socket.received, '');
+    socket.destroy();
     // Not by polling: a poll before the server has noticed would be a second poll.
     await until(async () => (await polling.post('3')).status === 400, 'gone');
     await assertGone(polling);
@@ -204,8 +194,7 @@ describe('misuse', () => {
 
   test('a second POST while one is being received: refused, and the end', async () => {
     const polling = await Polling.open(http, token);
-    const first = connection(server, `${postHead(polling, 100)}420[`);
-    await delay(100);
+    const first = await delivered(server, `${postHead(polling, 100)}420[`);
     const second = await polling.post('421["ping"]');
     assert.deepEqual([second.status, second.text], [400, '']);
     await until(() => first.over, 'the first connection dropped');
@@ -214,8 +203,7 @@ describe('misuse', () => {
 
   test('a POST that breaks off ends the session', async () => {
     const polling = await Polling.open(http, token);
-    const broken = connection(server, `${postHead(polling, 100)}420[`);
-    await delay(100);
+    const broken = await delivered(server, `${postHead(polling, 100)}420[`);
     broken.destroy();
     await until(async () => (await polling.poll()).status === 400, 'gone');
     await assertGone(polling);
@@ -223,7 +211,7 @@ describe('misuse', () => {
 
   test('a close packet ends the session, what follows it is ignored', async () => {
     const polling = await Polling.open(http, token);
-    const { answer } = await held(polling);
+    const { answer } = await held(server, polling);
     const post = await polling.post(['1', '420["ping"]'].join(SEPARATOR));
     assert.deepEqual([post.status, post.text], [200, 'ok']);
     assert.equal((await answer).text, '6');
@@ -267,7 +255,7 @@ describe('misuse', () => {
   for (const [name, payload] of VIOLATIONS) {
     test(`${name}: 200 ok, the waiting poll is told the end`, async () => {
       const polling = await Polling.open(http, token);
-      const { answer } = await held(polling);
+      const { answer } = await held(server, polling);
       const post = await polling.post(payload);
       assert.deepEqual([post.status, post.text], [200, 'ok']);
       const last = await answer;
@@ -293,7 +281,7 @@ describe('misuse', () => {
 
   test('an event before CONNECT', async () => {
     const polling = await Polling.open(http);
-    const { answer } = await held(polling);
+    const { answer } = await held(server, polling);
     await polling.post('420["ping"]');
     assert.equal((await answer).text, '1');
     await assertGone(polling);

@@ -5,7 +5,7 @@ import { after, afterEach, before, test } from 'node:test';
 import { Account, closeDevices } from '../lib/client.mjs';
 import { Http, Polling, destroySockets, frame, openSession, openSocket } from '../lib/engineio.mjs';
 import { metric as metricOf } from '../lib/metrics.mjs';
-import { Server } from '../lib/server.mjs';
+import { SHUTDOWN_LIMIT_MS, Server } from '../lib/server.mjs';
 import { delay, until } from '../lib/wait.mjs';
 
 const ACCOUNTS = 8; // at home on all four cores, all but surely
@@ -31,9 +31,9 @@ afterEach(() => {
 
 /** Nobody is connected any more, but for the request that asks and what a client library keeps open. */
 async function untilNobodyIsLeft() {
-  await until(async () => (await metric('websocket_connections_total')) === 0, 'without sockets', 20_000);
-  await until(async () => (await metric('happier_connections')) <= KEPT_ALIVE, 'without connections', 20_000);
-  await until(async () => (await metric('happier_outbox_bytes')) === 0, 'without bytes that wait', 20_000);
+  await until(async () => (await metric('websocket_connections_total')) === 0, 'without sockets');
+  await until(async () => (await metric('happier_connections')) <= KEPT_ALIVE, 'without connections');
+  await until(async () => (await metric('happier_outbox_bytes')) === 0, 'without bytes that wait');
 }
 const KEPT_ALIVE = 1 + ACCOUNTS;
 
@@ -84,7 +84,7 @@ test('ten thousand connections come and go, and nothing is left of them', async 
   const [memory, descriptors] = [residentKiB(), openDescriptors()];
   await inParallel(20, 10_000, live);
   await untilNobodyIsLeft();
-  await until(() => openDescriptors() <= descriptors, `without descriptors beyond the ${descriptors} from before`, 20_000);
+  await until(() => openDescriptors() <= descriptors, `without descriptors beyond the ${descriptors} from before`);
   const grown = residentKiB() - memory;
   assert.ok(grown < 6 * 1024, `ten thousand more left ${grown} KiB behind`);
 });
@@ -171,7 +171,7 @@ test('devices of one account on all cores and both transports hear everything on
     if (n % 6 === 5) await sent;
     else sent.catch(() => {});
   }
-  await Promise.all(devices.map((device) => until(() => device.texts.length >= texts.length, 'told of all', 30_000)));
+  await Promise.all(devices.map((device) => until(() => device.texts.length >= texts.length, 'told of all')));
   over = true;
   await comeAndGo;
   await Promise.all(devices.map((device) => device.fence()));
@@ -203,9 +203,9 @@ test('an orderly end in the middle of connections that move', async () => {
     if (over) throw new Error('over');
     try {
       const socket = await openSocket(other);
-      await socket.next(1_000);
+      await socket.next();
       socket.send(connectFrame(account));
-      await socket.next(1_000);
+      await socket.next();
     } catch {
       await delay(2); // refused by a server that ends
     }
@@ -215,5 +215,5 @@ test('an orderly end in the middle of connections that move', async () => {
   over = true;
   await storm;
   assert.equal(ended.code, 0);
-  assert.ok(ended.ms < 5_000, `took ${ended.ms} ms`);
+  assert.ok(ended.ms < SHUTDOWN_LIMIT_MS, `took ${ended.ms} ms`);
 });

@@ -6,7 +6,7 @@ import { Account, closeDevices } from '../lib/client.mjs';
 import { ObjectStorage } from '../lib/object_storage.mjs';
 import { Server, flavor } from '../lib/server.mjs';
 import { Services, image } from '../lib/services.mjs';
-import { until } from '../lib/wait.mjs';
+import { PATIENCE_MS, until } from '../lib/wait.mjs';
 
 const CALL_THREADS = 8;
 const CALLS_WAITING_MAX = 256;
@@ -18,7 +18,7 @@ before(async () => {
   services = await Services.start();
   objects = flavor === 'full' ? await ObjectStorage.start() : null;
   // One core: whatever waits would be in everybody's way.
-  const settings = { ...services.settings, ...objects?.settings, HAPPIER_CORES: '1', NODE_ENV: 'development' };
+  const settings = { ...services.settings, ...objects?.settings, HAPPIER_CORES: '1', HAPPIER_CALL_TIMEOUT_MS: String(PATIENCE_MS), NODE_ENV: 'development' };
   server = await Server.start({ settings, metrics: true });
 });
 after(async () => {
@@ -134,10 +134,12 @@ test('a service that does not answer is in nobody\'s way, and has room for so ma
 
     // The threads are taken, then the queue, then the next one is told.
     const waiting = CALL_THREADS - 1 + CALLS_WAITING_MAX;
-    const voices = Array.from({ length: waiting + 1 }, () => other.request('POST', '/v1/voice/token', { agentId: 'a' }));
+    const ask = (length) => Array.from({ length }, () => other.request('POST', '/v1/voice/token', { agentId: 'a' }));
+    const voices = ask(CALL_THREADS - 1);
+    await services.holding(CALL_THREADS);
+    voices.push(...ask(CALLS_WAITING_MAX + 1));
     const first = await Promise.race(voices);
     assert.deepEqual([first.status, first.body], [503, { error: 'The server is busy, try again later' }]);
-    await services.holding(CALL_THREADS);
     const metrics = await (await fetch(`${server.metricsUrl}/metrics`)).text();
     assert.match(metrics, /^happier_pool_refusals_total\{pool="calls"\} 1$/m);
     assert.equal((await device.send(session, 'still')).ok, true);

@@ -6,7 +6,7 @@ import { Account, closeDevices } from '../lib/client.mjs';
 import { Server } from '../lib/server.mjs';
 import { until } from '../lib/wait.mjs';
 
-const GRACE_MS = 20_000;
+const GRACE_MS = 60_000;
 const WAYS = [['websocket'], ['polling'], ['polling', 'websocket']];
 
 let server;

@@ -1,12 +1,12 @@
 // Messages of one connection are stored in the order in which they were sent; connections do not wait for each other.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { after, afterEach, before, test } from 'node:test';
 import { Account, closeDevices } from '../lib/client.mjs';
+import { Locker } from '../lib/locker.mjs';
 import { Server, flavor } from '../lib/server.mjs';
 import { until } from '../lib/wait.mjs';
 
-const QUEUED = 600;
+const QUEUED = 1_000; // as many as may wait for one connection
 
 let server;
 before(async () => {
@@ -27,7 +27,7 @@ for (const transports of [['websocket'], ['polling']]) {
     const others = await Promise.all([quick.device().ready(), quick.device({ transports: ['polling'] }).ready()]);
     const order = [];
     const queued = upTo(QUEUED).map(async (n) => {
-      assert.equal((await queue.send(long, `${n} ${'x'.repeat(2_000)}`, undefined, 60_000)).seq, n + 1);
+      assert.equal((await queue.send(long, `${n} ${'x'.repeat(8_000)}`)).seq, n + 1);
       order.push('queue');
     });
     await until(() => order.length > 0, 'under way');
@@ -44,26 +44,6 @@ for (const transports of [['websocket'], ['polling']]) {
   });
 }
 
-/** Somebody who holds the row of a session in the database: SQL goes in, lines come out. */
-class Locker {
-  constructor(url) {
-    const { binaries } = JSON.parse(process.env.E2E_POSTGRES);
-    this.child = spawn(`${binaries}/psql`, ['-X', '-q', '-A', '-t', '-v', 'ON_ERROR_STOP=1', url], { stdio: ['pipe', 'pipe', 'inherit'] });
-    process.on('exit', () => this.child.kill('SIGKILL'));
-    this.said = '';
-    this.child.stdout.setEncoding('utf8').on('data', (text) => (this.said += text));
-  }
-
-  async lock(session) {
-    this.child.stdin.write(`BEGIN; SELECT 'locked ' || "id" FROM "Session" WHERE "id" = '${session}' FOR UPDATE;\n`);
-    await until(() => this.said.includes(`locked ${session}`), 'locked');
-  }
-
-  unlock() {
-    this.child.stdin.end('COMMIT;\n');
-  }
-}
-
 if (flavor === 'full') {
   // SQLite has one writer and no rows that somebody could hold, so there is no such test of the light flavor.
   test('while the database holds one session up, messages of the others are stored and told', async () => {
@@ -72,11 +52,11 @@ if (flavor === 'full') {
     const writer = await held.device().ready();
     const others = await Promise.all([['websocket'], ['polling']].map((transports) => free.device({ transports }).ready()));
     const locker = new Locker(server.storage.DATABASE_URL);
-    await locker.lock(stuck);
+    await locker.lockRow('Session', stuck);
 
     let answered = 0;
     const waiting = [stuck, next, stuck].map(async (session, n) => {
-      const ack = await writer.send(session, `${n}`, undefined, 60_000);
+      const ack = await writer.send(session, `${n}`);
       assert.equal(ack.ok, true);
       answered += 1;
     });
@@ -89,7 +69,7 @@ if (flavor === 'full') {
     assert.equal((await writer.ask('update-state', { sid: next, agentState: 'x', expectedVersion: 0 })).result, 'success');
     await writer.fence();
     assert.equal(answered, 0);
-    locker.unlock();
+    await locker.unlock();
     await Promise.all(waiting);
     assert.deepEqual([await numbers(held, stuck), await numbers(held, next), await numbers(free, open)], [[0, 2], [1], upTo(100)]);
   });

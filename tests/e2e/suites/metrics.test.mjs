@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
 import { Account, closeDevices } from '../lib/client.mjs';
-import { freePort } from '../lib/postgres.mjs';
+import { freePort } from '../lib/ports.mjs';
 import { Page } from '../lib/prometheus.mjs';
 import { Server, flavor } from '../lib/server.mjs';
 import { until } from '../lib/wait.mjs';

@@ -8,10 +8,10 @@ import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import tls from 'node:tls';
 import { ObjectStorage } from '../lib/object_storage.mjs';
-import { freePort } from '../lib/postgres.mjs';
+import { freePort } from '../lib/ports.mjs';
 import { Server, database, flavor, launch } from '../lib/server.mjs';
+import { PATIENCE_MS } from '../lib/wait.mjs';
 
-const START_LIMIT_MS = 30_000;
 const certificates = fileURLToPath(new URL('../../support/tls/', import.meta.url));
 
 let objects;
@@ -24,7 +24,7 @@ after(() => objects.remove());
 
 async function fails(settings, pattern) {
   const child = launch(['full'], { PORT: '0', ...storage, ...objects.settings, ...settings });
-  const { code, signal } = await child.finished(START_LIMIT_MS);
+  const { code, signal } = await child.finished(PATIENCE_MS);
   assert.deepEqual([code, signal], [1, null], child.output);
   assert.match(child.output, pattern);
   assert.match(child.output, /expected|must name/);

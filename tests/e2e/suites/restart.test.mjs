@@ -2,11 +2,9 @@
 import assert from 'node:assert/strict';
 import { afterEach, test } from 'node:test';
 import { Account, closeDevices } from '../lib/client.mjs';
-import { Http, Polling, WEBSOCKET, destroySockets, openSession, untilEnd } from '../lib/engineio.mjs';
+import { Http, Polling, WEBSOCKET, destroySockets, held, openSession, untilEnd } from '../lib/engineio.mjs';
 import { SHUTDOWN_LIMIT_MS, Server } from '../lib/server.mjs';
-import { delay, until } from '../lib/wait.mjs';
-
-const HELD_MS = 60; // nothing on the wire says that a poll has arrived
+import { until } from '../lib/wait.mjs';
 
 afterEach(() => {
   closeDevices();
@@ -41,7 +39,7 @@ for (const signal of ['SIGTERM', 'SIGINT']) {
         assert.match(device.disconnects[0], /^transport (close|error)$/);
       }
       await server.resume();
-      for (const device of devices) await until(() => device.connects >= 2 && device.socket.connected, 'connected again', 15_000);
+      for (const device of devices) await until(() => device.connects >= 2 && device.socket.connected, 'connected again');
       await Promise.all(devices.map((device) => device.fence()));
       assert.equal((await devices[1].send(session, 'after')).seq, 2);
       await until(() => devices[0].texts.includes('after') && devices[2].texts.includes('after'), 'told after the restart');
@@ -57,11 +55,10 @@ test('the farewell: an empty close frame, a close packet on the waiting poll, no
     const http = new Http(server);
     const socket = await openSession(server, token);
     const polling = await Polling.open(http, token);
-    const last = polling.poll();
-    await delay(HELD_MS);
+    const { answer } = await held(server, polling);
     const ending = server.terminate();
     assert.deepEqual(await untilEnd(socket), ['close no code', 'ended']);
-    assert.equal((await last).text, '1');
+    assert.equal((await answer).text, '1');
     assert.equal((await ending).code, 0);
     http.close();
   }));
@@ -93,7 +90,7 @@ test('after kill -9 clients come back, tokens and data are still good', () =>
     assert.equal((await devices[0].send(session, 'before')).ok, true);
     await server.kill();
     await server.resume();
-    for (const device of devices) await until(() => device.connects >= 2 && device.socket.connected, 'connected again', 15_000);
+    for (const device of devices) await until(() => device.connects >= 2 && device.socket.connected, 'connected again');
     assert.equal((await devices[1].send(session, 'after')).seq, 2);
     await until(() => devices[0].texts.includes('after'), 'told after the restart');
   }));

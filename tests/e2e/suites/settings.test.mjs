@@ -4,10 +4,10 @@ import { writeFileSync } from 'node:fs';
 import net from 'node:net';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { freePort } from '../lib/postgres.mjs';
+import { freePort } from '../lib/ports.mjs';
 import { Server, flavor, launch, temporaryDirectory } from '../lib/server.mjs';
+import { PATIENCE_MS } from '../lib/wait.mjs';
 
-const START_LIMIT_MS = 10_000;
 const SECRET = 'do-not-print-this-secret';
 
 const WRONG = [
@@ -37,7 +37,7 @@ function good() {
 
 async function fails(args, settings) {
   const child = launch(args, settings);
-  const { code, signal } = await child.finished(START_LIMIT_MS);
+  const { code, signal } = await child.finished(PATIENCE_MS);
   assert.equal(signal, null, `ended by ${signal}: ${child.output}`);
   assert.notEqual(code, 0, child.output);
   assert.doesNotMatch(child.output, /panicked|RUST_BACKTRACE/);
@@ -64,7 +64,7 @@ test('an unknown subcommand is a usage error', async () => {
 test('--help and --version end with 0', async () => {
   for (const [flag, pattern] of [['--help', /DATABASE_URL/], ['--version', /\d+\.\d+\.\d+/]]) {
     const child = launch([flag], {});
-    assert.equal((await child.finished(START_LIMIT_MS)).code, 0, child.output);
+    assert.equal((await child.finished(PATIENCE_MS)).code, 0, child.output);
     assert.match(child.output, pattern);
   }
 });

@@ -5,7 +5,7 @@ import { randomUUID } from 'node:crypto';
 import { after, afterEach, before, test } from 'node:test';
 import { Account, closeDevices } from '../lib/client.mjs';
 import { Server } from '../lib/server.mjs';
-import { until } from '../lib/wait.mjs';
+import { PATIENCE_MS, until } from '../lib/wait.mjs';
 
 let server;
 before(async () => {
@@ -53,10 +53,10 @@ test('what no database stores is an internal error and changes nothing', async (
 
 test('no data, and data with company', async () => {
   const { device, machine } = await prepare();
-  assert.deepEqual(await device.socket.timeout(10_000).emitWithAck('artifact-read'), INTERNAL);
-  assert.deepEqual(await device.socket.timeout(10_000).emitWithAck('artifact-read', {}, 'more', null), INVALID);
+  assert.deepEqual(await device.socket.timeout(PATIENCE_MS).emitWithAck('artifact-read'), INTERNAL);
+  assert.deepEqual(await device.socket.timeout(PATIENCE_MS).emitWithAck('artifact-read', {}, 'more', null), INVALID);
   const edit = { machineId: machine, metadata: 'two', expectedVersion: 1 };
-  const answer = await device.socket.timeout(10_000).emitWithAck('machine-update-metadata', edit, { expectedVersion: 7 });
+  const answer = await device.socket.timeout(PATIENCE_MS).emitWithAck('machine-update-metadata', edit, { expectedVersion: 7 });
   assert.deepEqual(answer, { result: 'success', version: 2, metadata: 'two' });
 });
 

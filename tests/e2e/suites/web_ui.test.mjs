@@ -5,7 +5,7 @@ import net from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { Server, flavor, launch, temporaryDirectory } from '../lib/server.mjs';
-import { until } from '../lib/wait.mjs';
+import { PATIENCE_MS, until } from '../lib/wait.mjs';
 
 const BANNER = '\n<!-- Welcome to Happier Server! -->\n';
 const LARGE_BYTES = 200_000_000;
@@ -160,7 +160,7 @@ test('a prefix that hides a route is refused with the name of the setting', asyn
   for (const prefix of ['/health', '/v1/kv/:key', 'app']) {
     const settings = { PORT: '0', ...server.storage, HAPPY_SERVER_UI_DIR: '/nowhere', HAPPY_SERVER_UI_PREFIX: prefix };
     const child = launch([flavor], settings);
-    assert.equal((await child.finished(20_000)).code, 1);
+    assert.equal((await child.finished(PATIENCE_MS)).code, 1);
     assert.match(child.output, /HAPPY_SERVER_UI_PREFIX is "/);
     assert.ok(child.output.includes(`"${prefix}"`), child.output);
   }

@@ -10,8 +10,8 @@ import { Follower, Traffic, settled } from '../../lib/traffic.mjs';
 import { delay, until } from '../../lib/wait.mjs';
 
 const CALLS = 50;
-const AT_ONCE_MS = 3_000;
-const GIVEN_UP_MS = 13_000; // 10 s of silence, checked once per second, and a slow machine
+const CALL_LIMIT_MS = 25_000; // below the 30 s of a call; a silent replica is given up after 10 s
+const BEFORE_SILENCE_MS = 4_500; // the last heartbeat is 5 s old at most, so silence is noticed 5 s later at the earliest
 const STALL_MS = 3_000; // longer than a reader waits before it wonders
 const LENGTH_MAX = 10_000; // of the stream, about
 const UNAVAILABLE = 'RPC_METHOD_NOT_AVAILABLE';
@@ -49,13 +49,13 @@ async function recovers({ account, followers, callers, traffic, second, third })
     const began = performance.now();
     const answer = await caller.call('echo', 2);
     assert.equal(answer.errorCode, UNAVAILABLE, JSON.stringify(answer));
-    assert.ok(performance.now() - began < AT_ONCE_MS);
+    assert.ok(performance.now() - began < CALL_LIMIT_MS);
   }
   const holder = await account.device({ server: third }).ready();
   await holder.register('echo', (params) => ({ again: params }));
   for (const caller of callers) assert.deepEqual(await caller.call('echo', 3), { ok: true, result: { again: 3 } });
   await second.resume();
-  await until(() => followers[1].device.socket.connected, 'connected again', 15_000);
+  await until(() => followers[1].device.socket.connected, 'connected again');
   await traffic.more(10);
   await settled(followers, await traffic.stop());
   assert.deepEqual(followers.map(({ wasDisconnected }) => wasDisconnected), [false, true, false]);
@@ -69,7 +69,7 @@ test('killed in the middle of calls: callers are told within the limit of the he
   const calls = await s.calls;
   const ms = performance.now() - killed;
   for (const answer of calls) assert.equal(answer.ok, false);
-  assert.ok(ms < GIVEN_UP_MS, `the last caller was told after ${ms} ms`);
+  assert.ok(ms < CALL_LIMIT_MS, `the last caller was told after ${ms} ms`);
   await recovers(s);
 });
 
@@ -80,7 +80,7 @@ test('ended in the middle of calls: callers are told at once', async () => {
   const ms = performance.now() - ended;
   assert.equal(code, 0);
   for (const answer of calls) assert.equal(answer.ok, false);
-  assert.ok(ms < AT_ONCE_MS, `the last caller was told after ${ms} ms`);
+  assert.ok(ms < BEFORE_SILENCE_MS, `the last caller was told after ${ms} ms`);
   await recovers(s);
 });
 
@@ -96,14 +96,15 @@ test('the holder of a method leaves, its replica stays: callers of other replica
   holder.close();
   const answer = await call;
   assert.equal(answer.ok, false);
-  assert.ok(performance.now() - began < AT_ONCE_MS, `after ${performance.now() - began} ms`);
+  assert.ok(performance.now() - began < CALL_LIMIT_MS, `after ${performance.now() - began} ms`);
 });
 
 /** What trims the stream while a replica stands still. */
 const TRIMS = {
-  'by hand': async () => {
+  'by hand': async (others) => {
     await delay(STALL_MS);
-    await cluster.redis.client.xtrim(STREAM, 'MAXLEN', 0);
+    await fence(cluster.redis, others);
+    await cluster.redis.client.xtrim(STREAM, 'MINID', [...cluster.redis.added].at(-1)); // what is before the fence
   },
   'by what others append': async (others) => {
     for (let n = 0; n < LENGTH_MAX + 2_000; n += 1_000) {
@@ -135,7 +136,7 @@ for (const [name, trim] of Object.entries(TRIMS)) {
     await traffic.more(5);
     slow.child.signal('SIGCONT');
     await until(() => followers[1].wasDisconnected && followers[2].wasDisconnected, 'told to come again');
-    await until(() => followers.every(({ device }) => device.socket.connected), 'connected again', 15_000);
+    await until(() => followers.every(({ device }) => device.socket.connected), 'connected again');
     await traffic.more(10);
     await settled(followers, await traffic.stop());
     assert.deepEqual(followers.map(({ wasDisconnected }) => wasDisconnected), [false, true, true, false]);

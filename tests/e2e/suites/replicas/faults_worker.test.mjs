@@ -4,13 +4,13 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
 import { Account, closeDevices } from '../../lib/client.mjs';
 import { Cluster } from '../../lib/cluster.mjs';
+import { Locker } from '../../lib/locker.mjs';
 import { until } from '../../lib/wait.mjs';
 
 const KEY = 'presence:alive:v1';
 const GROUP = 'presence-worker';
 const CLAIMED_AFTER_MS = 60_000;
 const SILENT_MS = 11 * 60_000;
-const FLUSH_LIMIT_MS = 15_000;
 const SUBJECTS = 8;
 
 let cluster;
@@ -31,12 +31,11 @@ async function unread() {
   return group[group.indexOf('lag') + 1];
 }
 
-/** Resolves when the worker has just written, so that the next time is almost five seconds away. */
-async function justWritten([device]) {
-  const [session] = (await subjects(1)).sessions;
-  device.socket.emit('session-alive', { sid: session, time: Date.now() });
-  await until(async () => (await pending()) > 0, 'something pending');
-  await until(async () => (await pending()) === 0, 'nothing pending');
+/** From now on, and until it is unlocked, the worker reads and cannot write. */
+async function withoutWrites() {
+  const locker = new Locker(cluster.storage.DATABASE_URL);
+  await locker.lockTables('Machine', 'Session');
+  return locker;
 }
 
 /** New machines and sessions, whose rows are not alive yet. */
@@ -75,17 +74,19 @@ async function areStored(times) {
 test('reports of all api processes reach the rows', async () => {
   const devices = await Promise.all(cluster.replicas.map((server) => account.device({ server }).ready()));
   const times = await report(await subjects(), devices);
-  await until(() => areStored(times), 'stored', FLUSH_LIMIT_MS);
+  await until(() => areStored(times), 'stored');
   await until(async () => (await pending()) === 0, 'acknowledged');
 });
 
 test('killed between reading and writing: the next worker claims what was read, and nothing is lost', async () => {
   const devices = await Promise.all(cluster.replicas.map((server) => account.device({ server }).ready()));
   const [early, late] = [await subjects(), await subjects()];
-  await justWritten(devices);
+  const locker = await withoutWrites();
   const first = await report(early, devices);
   await until(async () => (await pending()) === first.size, 'all of it read');
   await cluster.worker.kill();
+  await locker.cancelWaiting();
+  await locker.unlock();
   assert.equal(await pending(), first.size, 'nothing of it acknowledged');
   const second = await report(late, devices);
   // What nobody can make sense of is taken from the queue all the same.
@@ -98,7 +99,7 @@ test('killed between reading and writing: the next worker claims what was read, 
     await cluster.redis.client.xclaim(KEY, GROUP, consumer, 0, id, 'IDLE', CLAIMED_AFTER_MS + 1_000, 'JUSTID');
   }
   await cluster.worker.resume();
-  await until(() => areStored(new Map([...first, ...second])), 'stored', FLUSH_LIMIT_MS);
+  await until(() => areStored(new Map([...first, ...second])), 'stored');
   await until(async () => (await pending()) === 0 && (await unread()) === 0, 'acknowledged');
   assert.ok(cluster.worker.alive);
 });
@@ -106,11 +107,12 @@ test('killed between reading and writing: the next worker claims what was read, 
 test('ended orderly: what was read is written before the end', async () => {
   const devices = await Promise.all(cluster.replicas.map((server) => account.device({ server }).ready()));
   const some = await subjects();
-  await justWritten(devices);
+  const locker = await withoutWrites();
   const times = await report(some, devices);
   await until(async () => (await pending()) === times.size, 'all of it read');
-  const { code } = await cluster.worker.terminate();
-  assert.equal(code, 0);
+  const ending = cluster.worker.terminate();
+  await locker.unlock();
+  assert.equal((await ending).code, 0);
   assert.ok(await areStored(times));
   assert.equal(await pending(), 0);
 });

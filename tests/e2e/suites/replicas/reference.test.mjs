@@ -7,6 +7,8 @@ import { Redis } from '../../lib/redis.mjs';
 import { TYPES, add, audit, entries, fence } from '../../lib/stream.mjs';
 import { until } from '../../lib/wait.mjs';
 
+const BEFORE_SILENCE_MS = 4_500; // the last heartbeat is 5 s old at most, and silence is noticed after 10 s
+
 let redis;
 let replicas;
 before(async () => {
@@ -69,7 +71,7 @@ test('an orderly end is noticed at once', async () => {
   const [stays, leaves] = [await NodeReplica.start(redisOfItsOwn), await NodeReplica.start(redisOfItsOwn)];
   await until(async () => (await stays.ask('serverCount')) === 2, 'two servers');
   await leaves.terminate();
-  await until(async () => (await stays.ask('serverCount')) === 1, 'one server', 1_000);
+  await until(async () => (await stays.ask('serverCount')) === 1, 'one server', BEFORE_SILENCE_MS);
   assert.deepEqual(await stays.ask('complaints'), []);
   await stays.terminate();
   await redisOfItsOwn.remove();

@@ -5,13 +5,12 @@ import { readFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { Account, closeDevices } from '../../lib/client.mjs';
 import { Cluster } from '../../lib/cluster.mjs';
-import { freePort } from '../../lib/postgres.mjs';
+import { freePort } from '../../lib/ports.mjs';
 import { Redis } from '../../lib/redis.mjs';
 import { SHUTDOWN_LIMIT_MS, launch } from '../../lib/server.mjs';
 import { TYPES, entries } from '../../lib/stream.mjs';
-import { until } from '../../lib/wait.mjs';
+import { PATIENCE_MS, until } from '../../lib/wait.mjs';
 
-const START_LIMIT_MS = 15_000;
 const PASSWORD = 'do-not-print-this-password';
 const WORKER_WITHOUT_REDIS = 'SERVER_ROLE=worker requires Redis adapter enabled (set REDIS_URL and HAPPY_SOCKET_REDIS_ADAPTER=1) so worker pushes can fan out to connected API sockets';
 
@@ -24,7 +23,7 @@ after(() => cluster?.remove());
 /** Starts with these settings in vain; gives what the process said. */
 async function refused(settings) {
   const child = launch(['full'], { PORT: '0', ...cluster.storage, ...settings });
-  const { code, signal } = await child.finished(START_LIMIT_MS);
+  const { code, signal } = await child.finished(PATIENCE_MS);
   assert.equal(signal, null);
   assert.notEqual(code, 0, child.output);
   assert.doesNotMatch(child.output, /panicked|RUST_BACKTRACE/);
