@@ -14,6 +14,7 @@
 //! SQLite the same steps run as statements on the writer's thread, which batches the commits.
 
 mod batch;
+mod queue;
 
 use crate::storage::{Db, Error, Kind, Row, Statement, Tx, Value};
 
