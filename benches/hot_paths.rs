@@ -10,7 +10,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use happier_server::crypto::token::{TokenCache, Tokens};
 use happier_server::model::ids::{AccountId, SessionId, SocketId};
 use happier_server::net::frame::Frame;
-use happier_server::realtime::event::{Audience, Ephemeral, Update};
+use happier_server::realtime::event::{Audience, Body, Ephemeral, Update};
 use happier_server::realtime::home::{Class, Home, Member, Notice, Place};
 use happier_server::runtime::cores::CoreId;
 use happier_server::runtime::mailbox::mailbox;
@@ -45,7 +45,7 @@ fn fanout(criterion: &mut Criterion) {
     for sockets in [4, 100, 1_000] {
         group.throughput(Throughput::Elements(sockets as u64));
         group.bench_function(format!("update to {sockets}"), |bencher| {
-            let (mut home, body) = (home(sockets), body());
+            let (mut home, body) = (home(sockets), Body::from(body()));
             let (mut seq, mut due) = (0, Vec::new());
             bencher.iter(|| {
                 seq += 1;

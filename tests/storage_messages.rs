@@ -19,7 +19,7 @@ use happier_server::domain::messages::store::{Message, NewMessage, Participant, 
 use happier_server::runtime::post;
 use happier_server::storage::postgres::{Host, Settings};
 use happier_server::storage::sqlite::Sqlite;
-use happier_server::storage::{Db, Error, Statement, Value, migrate};
+use happier_server::storage::{Db, Error, Statement, Tx, Value, migrate};
 use postgres::{Fsync, Postgres};
 use proxy::Proxy;
 use support::{
@@ -219,6 +219,66 @@ fn sessions_that_share_accounts_do_not_get_in_each_others_way() {
         for (account, mut cursors) in cursors.take() {
             cursors.sort_unstable();
             assert_eq!(cursors, (1..=240).collect::<Vec<_>>(), "{account}");
+        }
+    });
+}
+
+/// A thousand messages wait for the row of their session, which somebody else has locked; other sessions do not notice.
+#[test]
+fn a_locked_session_holds_up_no_other() {
+    static LOCK_ROW: Statement = Statement::portable(r#"SELECT "id" FROM "Session" WHERE "id" = $1 FOR UPDATE"#);
+    static HOLD: Statement = Statement::portable("SELECT pg_advisory_lock(1)");
+    static RELEASE: Statement = Statement::portable("SELECT pg_advisory_unlock(1)");
+    static WAITS_FOR: Statement = Statement::portable(
+        "SELECT 1 FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock' AND wait_event = $1",
+    );
+    const WRITERS: usize = 1_000;
+    let server = shared_server();
+    let database = fresh_name();
+    server.create_database(&database);
+    let settings = settings(&server, &database);
+    migrate::postgres(settings.clone()).unwrap();
+    block_on(async {
+        let db = connect(&settings);
+        for n in ["1", "2"] {
+            account(&db, &format!("a{n}")).await;
+            session(&db, &format!("s{n}"), &format!("a{n}")).await;
+        }
+        let observer = connect(&settings);
+        // The transaction that locks the row ends when this connection lets go.
+        let holder = connect(&Settings { connection_limit: 1, ..settings.clone() });
+        holder.query(&HOLD, Vec::new()).await.unwrap();
+        let locker = connect(&settings);
+        let locked = monoio::spawn(async move {
+            let lock = async |tx: &mut Tx<'_>| {
+                tx.query(&LOCK_ROW, vec!["s1".into()]).await?;
+                tx.query(&HOLD, Vec::new()).await.map(drop)
+            };
+            locker.transaction::<(), Error, _>(lock).await
+        });
+        let somebody_waits_for = async |lock: &str| {
+            while observer.query(&WAITS_FOR, vec![lock.into()]).await.unwrap().is_empty() {}
+        };
+        somebody_waits_for("advisory").await;
+
+        let write = |n: usize| {
+            let db = db.clone();
+            monoio::spawn(async move { store(&db, new("a1", "s1", &format!("m{n}"), None)).await })
+        };
+        let mut writers: Vec<_> = (0..WRITERS).map(write).collect();
+        somebody_waits_for("transactionid").await;
+        let other = store(&db, new("a2", "s2", "other", None));
+        let other = monoio::time::timeout(Duration::from_secs(60), other).await.expect("it waits for nobody");
+        assert!(matches!(other, Ok(Stored::New(..))), "{other:?}");
+        let first = monoio::time::timeout(Duration::ZERO, &mut writers[0]).await;
+        assert!(first.is_err(), "the row is locked: {first:?}");
+
+        holder.query(&RELEASE, Vec::new()).await.unwrap();
+        locked.await.unwrap();
+        for (n, writer) in (1..).zip(writers) {
+            let stored = writer.await;
+            assert!(matches!(&stored, Ok(Stored::New(message, _)) if message.seq == n), "{n}: {stored:?}");
         }
     });
 }

@@ -35,5 +35,5 @@ impl Context {
 }
 
 fn update(account: &AccountId, seq: i64, audience: Audience, body: String) -> Update {
-    Update { account: account.clone(), seq, audience, body, skip: None }
+    Update { account: account.clone(), seq, audience, body: body.into(), skip: None }
 }

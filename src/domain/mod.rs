@@ -166,7 +166,7 @@ pub fn user_update(account: &AccountId, seq: i64, body: &impl Serialize) -> Even
         account: account.clone(),
         seq,
         audience: Audience::UserScoped,
-        body: event_body(body),
+        body: event_body(body).into(),
         skip: None,
     })
 }

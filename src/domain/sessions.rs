@@ -8,7 +8,7 @@ use crate::domain::changes::{self, Kind};
 use crate::domain::{Context, event_body, user_update};
 use crate::model::ids::{AccountId, SessionId, SocketId, cuid};
 use crate::model::time::now_ms;
-use crate::realtime::event::{Audience, Event, Update};
+use crate::realtime::event::{Audience, Body, Event, Update};
 use crate::storage::{self, Row, Statement, Tx, Value};
 
 /// Sessions in the list of the first version.
@@ -516,7 +516,7 @@ pub async fn update(
     let update = async move |tx: &mut Tx<'_>| apply(tx, &id, &caller, &edits, now).await;
     let (outcome, cursors) = ctx.db.transaction(update).await?;
     if let Updated::Stored(parts) = &outcome {
-        let body = update_body(session, parts);
+        let body = Body::from(update_body(session, parts));
         for (participant, seq) in cursors {
             ctx.events.publish(Event::Update(Update {
                 seq,

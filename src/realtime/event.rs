@@ -4,6 +4,9 @@
 //! already; the container around an update (`id`, `seq`, `createdAt`) is written once per account when it is encoded
 //! for the wire. Implements the vocabulary of `spec/realtime.md` §2–§4.
 
+use std::ops::Deref;
+use std::sync::Arc;
+
 use crate::cluster::rooms::Room;
 use crate::model::ids::{AccountId, MachineId, SessionId, SocketId};
 
@@ -32,14 +35,31 @@ impl Audience {
     }
 }
 
+/// The JSON text of an update's `body`. It may be long: updates that tell several accounts of one change share it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Body(Arc<String>);
+
+impl From<String> for Body {
+    fn from(text: String) -> Self {
+        Self(Arc::new(text))
+    }
+}
+
+impl Deref for Body {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
 /// A durable change. `seq` is the account's cursor of that change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Update {
     pub account: AccountId,
     pub seq: i64,
     pub audience: Audience,
-    /// The JSON text of `body`.
-    pub body: String,
+    pub body: Body,
     /// The connection that caused the change, if it is not to hear of it.
     pub skip: Option<SocketId>,
 }

@@ -315,7 +315,7 @@ mod tests {
             account: AccountId::from("a".to_string()),
             seq,
             audience: Audience::All,
-            body: String::new(),
+            body: String::new().into(),
             skip: None,
         }
     }

@@ -496,12 +496,13 @@ impl Publish for Hub {
 fn encode_update(update: &Update) -> Frame {
     use std::io::Write;
     Frame::text(|out| {
+        out.reserve(update.body.len() + 128);
         let _ = write!(
             out,
             r#"42["update",{{"id":"{}","seq":{},"body":{},"createdAt":{}}}]"#,
             crate::model::ids::event_id(),
             update.seq,
-            update.body,
+            &*update.body,
             crate::model::time::now_ms()
         );
     })

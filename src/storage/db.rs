@@ -101,6 +101,14 @@ impl Db {
         }
     }
 
+    /// As [`Db::query`], for parameters that are wanted back. SQLite, which runs on threads of its own, gets copies.
+    pub async fn query_lent(&self, statement: &'static Statement, params: &[Value]) -> Result<Vec<Row>, Error> {
+        match &self.backend {
+            Backend::Postgres(postgres) => Box::pin(postgres.query(statement, params)).await,
+            Backend::Sqlite { .. } => self.query(statement, params.to_vec()).await,
+        }
+    }
+
     /// As [`Db::query`], for a statement that gives one row or none.
     pub async fn query_opt(&self, statement: &'static Statement, params: Vec<Value>) -> Result<Option<Row>, Error> {
         one_or_none(self.query(statement, params).await?)
@@ -195,11 +203,13 @@ impl<'a> Tx<'a> {
         one_or_none(self.query(statement, params).await?)
     }
 
-    pub async fn execute(&mut self, statement: &'static Statement, params: Vec<Value>) -> Result<u64, Error> {
+    /// Parameters that are wanted back may be lent.
+    pub async fn execute(&mut self, statement: &'static Statement, params: impl AsRef<[Value]>) -> Result<u64, Error> {
         self.usable()?;
+        let params = params.as_ref();
         let changed = match &mut self.on {
-            On::Postgres(transaction) => Box::pin(transaction.execute(statement, &params)).await,
-            On::Sqlite(connection) => sqlite::run(connection, statement.sqlite, &params).map(|answer| answer.changed),
+            On::Postgres(transaction) => Box::pin(transaction.execute(statement, params)).await,
+            On::Sqlite(connection) => sqlite::run(connection, statement.sqlite, params).map(|answer| answer.changed),
         };
         self.note(changed)
     }

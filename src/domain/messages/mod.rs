@@ -10,7 +10,7 @@ use crate::domain::sessions;
 use crate::domain::{Context, RawJson};
 use crate::model::ids::{AccountId, SessionId, SocketId, cuid};
 use crate::model::time::now_ms;
-use crate::realtime::event::{Audience, Event, Update};
+use crate::realtime::event::{Audience, Body, Event, Update};
 use crate::storage::{self, Statement};
 
 use self::store::{Message, NewMessage, Participant, Stored};
@@ -88,7 +88,7 @@ fn events(
     participants: Vec<Participant>,
     skip: Option<SocketId>,
 ) -> Vec<Event> {
-    let body = new_message_body(session, message);
+    let body = Body::from(new_message_body(session, message));
     let event = |participant: Participant| {
         let account = AccountId::from(participant.account);
         Event::Update(Update {

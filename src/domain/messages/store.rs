@@ -14,6 +14,7 @@
 //! SQLite the same steps run as statements on the writer's thread, which batches the commits.
 
 mod batch;
+mod queue;
 
 use crate::storage::{Db, Error, Kind, Row, Statement, Tx, Value};
 
@@ -117,14 +118,22 @@ async fn store_in(tx: &mut Tx<'_>, new: &NewMessage) -> Result<Stored, Error> {
     let now = || Value::Time(new.now_ms);
     let Some(row) = tx.query_opt(&NUMBER, vec![now(), session()]).await? else { return Ok(Stored::SessionNotFound) };
     let seq = row.int(0);
-    let content = content(&new.ciphertext)?;
-    let stored =
-        vec![(&new.id).into(), session(), seq.into(), Value::Json(content.clone()), now(), new.local_id.clone().into()];
-    tx.execute(&INSERT, stored).await?;
+    let stored = [
+        (&new.id).into(),
+        session(),
+        seq.into(),
+        Value::Json(content(&new.ciphertext)),
+        now(),
+        new.local_id.clone().into(),
+    ];
+    tx.execute(&INSERT, &stored).await?;
+    // Back from where it was lent: it may be long.
+    let [_, _, _, Value::Json(content), _, _] = stored else { unreachable!("made above") };
 
     let shared_with = tx.query(&SHARED_WITH, vec![session(), (&owner).into()]).await?;
     let mut participants = Vec::with_capacity(1 + shared_with.len());
-    let hint = format!(r#"{{"lastMessageSeq":{seq},"lastMessageId":{}}}"#, quoted(&new.id)?);
+    // The id is one of ours: nothing in it has to be escaped.
+    let hint = format!(r#"{{"lastMessageSeq":{seq},"lastMessageId":"{}"}}"#, new.id);
     for account in std::iter::once(owner).chain(shared_with.into_iter().map(|mut row| row.take_text(0))) {
         let Some(row) = tx.query_opt(&CURSOR, vec![now(), (&account).into()]).await? else {
             return Err(Error::Internal(format!("the account {account} of a session is missing")));
@@ -157,10 +166,11 @@ fn message(mut row: Row, at: usize) -> Message {
     }
 }
 
-fn content(ciphertext: &str) -> Result<String, Error> {
-    Ok(format!(r#"{{"t":"encrypted","c":{}}}"#, quoted(ciphertext)?))
-}
-
-fn quoted(text: &str) -> Result<String, Error> {
-    sonic_rs::to_string(text).map_err(|error| Error::Internal(error.to_string()))
+/// The content as it is stored, `{"t":"encrypted","c":…}`.
+fn content(ciphertext: &str) -> String {
+    let mut out = Vec::with_capacity(ciphertext.len() + 32);
+    out.extend_from_slice(br#"{"t":"encrypted","c":"#);
+    protocol::json::write_string(&mut out, ciphertext);
+    out.push(b'}');
+    String::from_utf8(out).expect("written from texts")
 }

@@ -121,7 +121,7 @@ impl Oracle {
         pad: usize,
     ) -> Update {
         let body = format!(r#"{{"n":{},"pad":"{}"}}"#, self.told.len(), "x".repeat(pad));
-        let update = Update { account: account.clone(), seq, audience, body, skip };
+        let update = Update { account: account.clone(), seq, audience, body: body.into(), skip };
         self.told.push(Told { update: update.clone(), arrived: None });
         update
     }
