@@ -25,7 +25,7 @@ use serde_json::{Value as Json, json};
 use server::{Launch, Scratch, Server};
 
 /// Only for a test that fails: an answer that does not come.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One kept connection.
 struct Client {
@@ -165,7 +165,7 @@ fn a_row_that_somebody_has_locked() {
         // Holds the row of Alice's account until there is a row in the other table.
         scope.spawn(|| {
             let lock = format!("PERFORM 1 FROM \"Account\" WHERE \"id\" = '{alice_id}' FOR UPDATE;");
-            let wait = "FOR i IN 1..4000 LOOP EXIT WHEN EXISTS (SELECT FROM gate); PERFORM pg_sleep(0.01); END LOOP;";
+            let wait = "FOR i IN 1..12000 LOOP EXIT WHEN EXISTS (SELECT FROM gate); PERFORM pg_sleep(0.01); END LOOP;";
             postgres.psql("slow", &format!("DO $$ BEGIN {lock} {wait} END $$"));
         });
         wait_until(&postgres, "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'PgSleep'");
@@ -210,7 +210,7 @@ fn sessions_that_somebody_has_locked() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let lock = "PERFORM 1 FROM \"Session\" WHERE \"tag\" IN ('t-0', 't-1', 't-2') FOR UPDATE;";
-            let wait = "FOR i IN 1..4000 LOOP EXIT WHEN EXISTS (SELECT FROM gate); PERFORM pg_sleep(0.01); END LOOP;";
+            let wait = "FOR i IN 1..12000 LOOP EXIT WHEN EXISTS (SELECT FROM gate); PERFORM pg_sleep(0.01); END LOOP;";
             postgres.psql("slow", &format!("DO $$ BEGIN {lock} {wait} END $$"));
         });
         wait_until(&postgres, "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'PgSleep'");

@@ -301,7 +301,7 @@ fn a_deadlock_is_run_again() {
     support::on_postgres(body);
 }
 
-static PAUSE: Statement = Statement::portable("SELECT pg_sleep(0.3)");
+static PAUSE: Statement = Statement::portable("SELECT pg_sleep(3)");
 
 /// A caller that goes away in the middle leaves nothing behind: neither its writes nor its connection.
 #[test]

@@ -19,7 +19,12 @@ static ENCRYPTED: Statement = Statement::portable("SELECT ssl FROM pg_stat_ssl W
 const AUTHORITY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/tls/ca.crt");
 
 fn settings(server: &Postgres, host: &str, parameters: &str) -> Settings {
-    let url = format!("postgresql://postgres@{host}:{}/postgres?pool_timeout=2&{parameters}", server.port());
+    within(60, server, host, parameters)
+}
+
+/// How long it is tried, as what is refused may be a server that is about to start.
+fn within(wait_s: u32, server: &Postgres, host: &str, parameters: &str) -> Settings {
+    let url = format!("postgresql://postgres@{host}:{}/postgres?pool_timeout={wait_s}&{parameters}", server.port());
     Settings::try_from(&Url::parse(&url).unwrap()).unwrap()
 }
 
@@ -43,7 +48,8 @@ fn certificates() {
         // The system does not know the authority.
         ("localhost", "sslmode=require&sslaccept=strict", Err("certificate")),
     ] {
-        match (encrypted(&settings(&server, host, parameters)), expected) {
+        let wait_s = if expected.is_ok() { 60 } else { 4 };
+        match (encrypted(&within(wait_s, &server, host, parameters)), expected) {
             (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{host} {parameters}"),
             (Err(error), Err(expected)) => assert!(error.to_string().contains(expected), "{error}"),
             (found, _) => panic!("{host} {parameters}: {found:?}"),

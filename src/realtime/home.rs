@@ -56,9 +56,12 @@ impl Member {
     }
 }
 
-/// How long an update waits for the one before it. Its predecessor was committed earlier and is on its way from
-/// another core, unless it belongs to another replica or had no event of its own; then nobody waits for long.
-pub const GAP_WAIT_MS: u64 = 50;
+/// How long an update waits for the one before it. Its predecessor was committed earlier and is on its way from another
+/// core, which may stand still for a moment where many share a processor.
+pub const GAP_WAIT_MS: u64 = 500;
+
+/// The same where there are other replicas: it may be one of theirs that no update tells of, so nobody waits for long.
+pub const GAP_WAIT_AMONG_REPLICAS_MS: u64 = 50;
 
 /// Lost sessions that a home remembers, the latest; a loss need only be remembered while updates from before it may
 /// still come in, which is for a moment.
@@ -169,16 +172,16 @@ impl Home {
         self.members().filter(move |member| is_meant(member, rooms, except))
     }
 
-    /// Takes an update and appends what may go out now, in the order of cursors. Returns when to call
-    /// [`Self::overdue`], if something is held back.
-    pub fn offer(&mut self, update: Update, now: Millis, out: &mut Vec<Released>) -> Option<Millis> {
-        self.take(update.seq, [Some(Notice::Own(update))], now, out)
+    /// Takes an update and appends what may go out now, in the order of cursors. It waits for its predecessors until the
+    /// given time. Returns when to call [`Self::overdue`], if something is held back.
+    pub fn offer(&mut self, update: Update, until: Millis, out: &mut Vec<Released>) -> Option<Millis> {
+        self.take(update.seq, [Some(Notice::Own(update))], until, out)
     }
 
     /// Takes two updates with one cursor.
-    pub fn offer_pair(&mut self, pair: [Update; 2], now: Millis, out: &mut Vec<Released>) -> Option<Millis> {
+    pub fn offer_pair(&mut self, pair: [Update; 2], until: Millis, out: &mut Vec<Released>) -> Option<Millis> {
         debug_assert_eq!(pair[0].seq, pair[1].seq);
-        self.take(pair[0].seq, pair.map(|update| Some(Notice::Own(update))), now, out)
+        self.take(pair[0].seq, pair.map(|update| Some(Notice::Own(update))), until, out)
     }
 
     /// Takes an update of another replica; it keeps its place among our own.
@@ -186,15 +189,15 @@ impl Home {
         &mut self,
         seq: i64,
         foreign: Foreign,
-        now: Millis,
+        until: Millis,
         out: &mut Vec<Released>,
     ) -> Option<Millis> {
-        self.take(seq, [Some(Notice::Foreign(foreign))], now, out)
+        self.take(seq, [Some(Notice::Foreign(foreign))], until, out)
     }
 
     /// Takes a cursor that no update tells of.
-    pub fn pass(&mut self, seq: i64, now: Millis, out: &mut Vec<Released>) -> Option<Millis> {
-        self.take(seq, [None], now, out)
+    pub fn pass(&mut self, seq: i64, until: Millis, out: &mut Vec<Released>) -> Option<Millis> {
+        self.take(seq, [None], until, out)
     }
 
     /// Nobody hears any more of what happened in a session before the account has lost it. Only the order is kept.
@@ -234,13 +237,13 @@ impl Home {
         &mut self,
         seq: i64,
         notices: [Option<Notice>; N],
-        now: Millis,
+        until: Millis,
         out: &mut Vec<Released>,
     ) -> Option<Millis> {
         let goes_out = self.published == 0 || seq <= self.published + 1;
         for notice in notices {
             let notice = notice.filter(|notice| !self.is_withdrawn(notice, seq));
-            let held = Held { seq, notice, epoch: self.epoch, until: now + GAP_WAIT_MS };
+            let held = Held { seq, notice, epoch: self.epoch, until };
             if goes_out {
                 self.publish(held, out);
             } else {
@@ -356,10 +359,10 @@ mod tests {
         let mut home = Home::default();
         let mut out = Vec::new();
         assert_eq!(home.offer(update(7), 0, &mut out), None);
-        assert_eq!(home.offer(update(10), 1, &mut out), Some(51));
-        assert_eq!(home.offer(update(9), 2, &mut out), Some(51));
+        assert_eq!(home.offer(update(10), 51, &mut out), Some(51));
+        assert_eq!(home.offer(update(9), 52, &mut out), Some(51));
         assert_eq!(seqs(&mut out), [7]);
-        assert_eq!(home.offer(update(8), 3, &mut out), None);
+        assert_eq!(home.offer(update(8), 53, &mut out), None);
         assert_eq!(seqs(&mut out), [8, 9, 10]);
     }
 
@@ -368,13 +371,13 @@ mod tests {
         let mut home = Home::default();
         let mut out = Vec::new();
         home.offer(update(1), 0, &mut out);
-        home.offer(update(5), 0, &mut out);
-        assert_eq!(home.offer(update(3), 20, &mut out), Some(50));
+        home.offer(update(5), 50, &mut out);
+        assert_eq!(home.offer(update(3), 70, &mut out), Some(50));
         assert_eq!(home.overdue(49, &mut out), Some(50));
         assert_eq!(seqs(&mut out), [1]);
         assert_eq!(home.overdue(50, &mut out), None);
         assert_eq!(seqs(&mut out), [3, 5]);
-        home.offer(update(2), 60, &mut out);
+        home.offer(update(2), 110, &mut out);
         assert_eq!(seqs(&mut out), [2], "late, but not lost");
     }
 
@@ -422,7 +425,7 @@ mod tests {
         let mut out = Vec::new();
         home.offer(update(1), 0, &mut out);
         home.offer(update(3), 0, &mut out);
-        assert_eq!(home.offer_foreign(4, foreign(), 0, &mut out), Some(GAP_WAIT_MS));
+        assert_eq!(home.offer_foreign(4, foreign(), 1, &mut out), Some(0));
         home.offer_foreign(2, foreign(), 1, &mut out);
         home.offer(update(5), 2, &mut out);
         assert_eq!(seqs(&mut out), [1, 2, 3, 4, 5]);

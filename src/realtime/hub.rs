@@ -17,7 +17,7 @@ use protocol::engineio::session::Config;
 use super::application::{Admission, Application, Caller};
 use super::client::{Client, Socket};
 use super::event::{Audience, Ephemeral, Event, Publish, Update};
-use super::home::{Home, Member, Notice, Place, Released};
+use super::home::{GAP_WAIT_AMONG_REPLICAS_MS, GAP_WAIT_MS, Home, Member, Notice, Place, Released};
 use super::message::{Delivery, Message, home_of};
 use super::rpc::Peer;
 use super::rpc::calls::Calls;
@@ -185,16 +185,16 @@ impl Hub {
         match event {
             Event::Update(update) => {
                 if self.homes.borrow().contains_key(&update.account) {
-                    let now = self.turn.now();
-                    self.with_home(&update.account.clone(), |home, due| home.offer(update, now, due));
+                    let until = self.gap_ends();
+                    self.with_home(&update.account.clone(), |home, due| home.offer(update, until, due));
                 } else if self.cluster.is_some() {
                     self.tell_replicas(&update.account, &update.audience, update.skip, &encode_update(&update));
                 }
             }
             Event::Pair(pair) => {
                 if self.homes.borrow().contains_key(&pair[0].account) {
-                    let now = self.turn.now();
-                    self.with_home(&pair[0].account.clone(), |home, due| home.offer_pair(*pair, now, due));
+                    let until = self.gap_ends();
+                    self.with_home(&pair[0].account.clone(), |home, due| home.offer_pair(*pair, until, due));
                 } else if self.cluster.is_some() {
                     for update in pair.iter() {
                         self.tell_replicas(&update.account, &update.audience, update.skip, &encode_update(update));
@@ -202,8 +202,8 @@ impl Hub {
                 }
             }
             Event::Silent { account, seq } => {
-                let now = self.turn.now();
-                self.with_home(&account, |home, due| home.pass(seq, now, due));
+                let until = self.gap_ends();
+                self.with_home(&account, |home, due| home.pass(seq, until, due));
             }
             Event::Withdrawn { account, session, seq } => {
                 if let Some(home) = self.homes.borrow_mut().get_mut(&account) {
@@ -222,6 +222,12 @@ impl Hub {
                 }
             }
         }
+    }
+
+    /// Until when an update of now waits for those before it.
+    pub(super) fn gap_ends(&self) -> Millis {
+        let wait_ms = if self.cluster.is_some() { GAP_WAIT_AMONG_REPLICAS_MS } else { GAP_WAIT_MS };
+        self.turn.now() + wait_ms
     }
 
     /// Hands an event over to the other processes, in the form in which it goes to clients.

@@ -34,8 +34,8 @@ impl Hub {
         }
         match (target, seq) {
             (Target::Home(account), Some(seq)) => {
-                let (now, foreign) = (self.turn.now(), Foreign { rooms, except, frame });
-                self.with_home(&account, |home, due| home.offer_foreign(seq, foreign, now, due));
+                let (until, foreign) = (self.gap_ends(), Foreign { rooms, except, frame });
+                self.with_home(&account, |home, due| home.offer_foreign(seq, foreign, until, due));
             }
             (Target::Home(account), None) => {
                 if let Some(home) = self.homes.borrow().get(&account) {

@@ -24,7 +24,7 @@ use happier_server::runtime::slab::Slab;
 use support::Redis;
 
 /// Generous: it bounds a failure, no success waits for it.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const CORES: u16 = 2;
 

@@ -39,6 +39,11 @@ for (const server of servers.filter(({ alive }) => !alive)) {
   console.error(`a server ended during the scenarios; its output:\n${server.child.output}`);
   code = 1;
 }
+// What a server complained of says more than a transcript.
+for (const server of code === 0 ? [] : servers) {
+  const complaints = server.child.output.split('\n').filter((line) => /\b(WARN|ERROR)\b/i.test(line));
+  if (complaints.length > 0) console.error(`${server.url ?? 'the worker'} said:\n${complaints.slice(-50).join('\n')}`);
+}
 for (const fault of (await cluster?.faults()) ?? []) {
   console.error(`said to other replicas: ${fault}`);
   code = 1;

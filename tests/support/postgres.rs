@@ -3,8 +3,10 @@
 //! A test that cannot start one fails and says which package is missing; it never skips.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "ports.rs"]
+mod ports;
+
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -64,7 +66,7 @@ impl Postgres {
             // The server refuses to run as root.
             run(Command::new("chown").arg("postgres").arg(&directory));
         }
-        let postgres = Self { directory, port: free_port(), fsync, binaries, server: None };
+        let postgres = Self { directory, port: ports::free_port(), fsync, binaries, server: None };
         run(postgres
             .command("initdb")
             .args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "-D"])
@@ -200,10 +202,6 @@ fn binaries() -> PathBuf {
         Some((_, binaries)) => binaries,
         None => panic!("these tests need a PostgreSQL server: install the package `postgresql` (Debian, Ubuntu)"),
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn run(command: &mut Command) {

@@ -10,13 +10,16 @@
     clippy::disallowed_methods
 )]
 
-use std::net::{TcpListener, TcpStream};
+#[path = "ports.rs"]
+mod ports;
+
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-const READY_TIMEOUT: Duration = Duration::from_secs(20);
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub struct Redis {
     directory: PathBuf,
@@ -30,7 +33,7 @@ impl Redis {
         let name = format!("happier-redis-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let directory = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&directory).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = ports::free_port();
         let mut redis = Self { directory, port, server: None };
         redis.resume();
         redis

@@ -23,9 +23,9 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
-const READY_TIMEOUT: Duration = Duration::from_secs(30);
-const END_TIMEOUT: Duration = Duration::from_secs(20);
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+const END_TIMEOUT: Duration = Duration::from_secs(60);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const LISTENING: &str = "listening on http://";
 
 /// What a server is started with.
@@ -52,7 +52,12 @@ impl Launch {
     fn new(subcommand: &'static str, directory: &Path) -> Self {
         fs::create_dir_all(directory).unwrap();
         let launch = Self { subcommand, settings: BTreeMap::new(), working_directory: directory.to_owned() };
-        launch.with("PORT", "0").with("METRICS_ENABLED", "false").with("HAPPIER_RATE_LIMITS", "off").with("TZ", "UTC")
+        launch
+            .with("PORT", "0")
+            .with("METRICS_ENABLED", "false")
+            .with("HAPPIER_RATE_LIMITS", "off")
+            .with("TZ", "UTC")
+            .with("HAPPIER_SHUTDOWN_TIMEOUT_MS", "50000")
     }
 
     /// One more setting, or another value for one.

@@ -21,7 +21,7 @@ pub fn workers() -> Workers {
 
 /// All services at one address.
 pub fn at(base: &str) -> Vendors {
-    within(base, Duration::from_secs(20))
+    within(base, Duration::from_secs(60))
 }
 
 pub fn within(base: &str, timeout: Duration) -> Vendors {
