@@ -3,9 +3,9 @@
 //! Owns: the order of start and end, the signals, the joints between layers. It alone sees the whole configuration;
 //! everybody else gets their part.
 //!
-//! Start: signals → keys, io driver and database, listeners side by side → cores. End, on SIGTERM or SIGINT: *drain*
-//! (accept nothing, close sessions so that clients reconnect, let requests and events finish), then *leave*. Whatever is
-//! not done when the time is up is left behind; what was acknowledged is on disk by then.
+//! Start: signals → io driver, database, listeners, cores, and beside them the key of the login tokens. End, on SIGTERM or
+//! SIGINT: *drain* (accept nothing, close sessions so that clients reconnect, let requests and events finish), then
+//! *leave*. Whatever is not done when the time is up is left behind; what was acknowledged is on disk by then.
 
 mod back_plane;
 mod database;
@@ -47,11 +47,13 @@ pub fn run(config: Config) -> Result<(), Error> {
     // Caught before anything else: a signal that arrives during the start ends the process in an orderly way, too.
     let signals = Signals::new([SIGTERM, SIGINT]).map_err(Error::Signals)?;
     let secret = config.master_secret()?;
-    // Deriving the key takes longer than everything else together, so it begins first and runs beside it.
-    let deriving = {
-        let secret = secret.clone();
-        cores::background("derive", move || Tokens::derive(secret.expose())).map_err(Error::Cores)?
-    };
+    // Deriving the key takes longer than everything else together, so it begins first. The cores wait for it when they
+    // have done the rest.
+    let tokens = Tokens::new(secret.expose());
+    {
+        let tokens = tokens.clone();
+        cores::background("derive", move || tokens.ready()).map_err(Error::Cores)?;
+    }
     let (driver, refused) = cores::choose(settings::driver_choice(config.listen.io_driver)).map_err(Error::IoDriver)?;
     if let Some(reason) = refused {
         log::warn!("io_uring is not available ({reason}): using epoll; HAPPIER_IO_DRIVER chooses");
@@ -100,7 +102,6 @@ pub fn run(config: Config) -> Result<(), Error> {
     let metrics: Arc<[Arc<CoreMetrics>]> = (0..count).map(|_| Arc::new(CoreMetrics::default())).collect();
     let settings = Arc::new(settings::domain(&config, &secret, address.port()));
     let limits = settings::api_limits(&config);
-    let tokens = deriving.join().map_err(|_| Error::Keys)?;
     // Others can reach this process before it accepts its first client, and no client is accepted before that.
     let (cluster, handle, mut presence) = match replicas::join(&config, Arc::new(Mailboxes(Arc::clone(&mailboxes))))? {
         Some(Replicas { cluster, handle, presence }) => (Some(cluster), Some(handle), presence),

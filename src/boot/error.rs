@@ -12,7 +12,6 @@ pub enum Error {
     Config(config::error::Error),
     Signals(io::Error),
     IoDriver(io::Error),
-    Keys,
     Listen {
         address: SocketAddr,
         error: io::Error,
@@ -51,7 +50,6 @@ impl fmt::Display for Error {
                 )
             }
             Self::BackPlane => f.write_str("starting the threads beside the cores failed"),
-            Self::Keys => f.write_str("deriving the token keys failed"),
             Self::Listen { address, error } => {
                 write!(
                     f,

@@ -2,8 +2,8 @@
 //!
 //! The start waits for one such key, and nothing makes its rounds run side by side: each is two compressions of SHA-512
 //! (FIPS 180-4 §6.4) over the outcome of the one before. So the compression is written out here for processors with AVX:
-//! a quarter less time than `sha2` takes (`perf/results`). Everywhere else the `pbkdf2` crate does it, and a test compares
-//! the two.
+//! a quarter less time than `sha2` takes (`perf/results/2026-11-26-start-ways.md`). Everywhere else the `pbkdf2` crate
+//! does it, and a test compares the two.
 //! Never: SHA-512 of anything but the blocks of these rounds.
 
 use sha2::Sha512;

@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use ed25519_dalek::{Signature, Signer, SigningKey, Verifier};
 use sonic_rs::{JsonValueTrait, Object, Value};
 
-use crate::crypto::derive::{LateKey, Usage, derive};
+use crate::crypto::derive::{LateKey, Usage};
 use crate::crypto::hash;
 use crate::model::ids::{AccountId, uuid_v4};
 
@@ -28,32 +28,58 @@ const TOKEN_BYTES_MAX: usize = 8 * 1024;
 pub struct Tokens(Arc<Keys>);
 
 struct Keys {
-    persistent: SigningKey,
-    /// Only OAuth needs it, so it is derived late.
-    ephemeral_source: LateKey,
-    ephemeral: OnceLock<SigningKey>,
+    persistent: LateSigningKey,
+    /// Only OAuth needs it, so nobody waits for it.
+    ephemeral: LateSigningKey,
+}
+
+/// A key that is derived when it is first needed, or before that by somebody who has the time.
+struct LateSigningKey {
+    source: LateKey,
+    key: OnceLock<SigningKey>,
+}
+
+impl LateSigningKey {
+    fn new(secret: &str, usage: Usage) -> Self {
+        Self { source: LateKey::new(secret, usage), key: OnceLock::new() }
+    }
+
+    fn get(&self) -> &SigningKey {
+        self.key.get_or_init(|| signing_key(self.source.get()))
+    }
 }
 
 impl Tokens {
-    /// Derives the key of the login tokens, which takes some 50 to 80 ms; the other key is left to `warm_up` or first use.
-    pub fn derive(secret: &str) -> Self {
+    /// Derives nothing yet.
+    pub fn new(secret: &str) -> Self {
         Self(Arc::new(Keys {
-            persistent: signing_key(&derive(secret, Usage::PersistentTokens)),
-            ephemeral_source: LateKey::new(secret, Usage::EphemeralTokens),
-            ephemeral: OnceLock::new(),
+            persistent: LateSigningKey::new(secret, Usage::PersistentTokens),
+            ephemeral: LateSigningKey::new(secret, Usage::EphemeralTokens),
         }))
     }
 
-    /// Derives what `derive` left out. Blocks for as long.
+    /// With the key of the login tokens.
+    pub fn derive(secret: &str) -> Self {
+        let tokens = Self::new(secret);
+        tokens.ready();
+        tokens
+    }
+
+    /// Derives the key of the login tokens, which takes some 50 to 80 ms, or waits for whoever is doing so.
+    pub fn ready(&self) {
+        self.0.persistent.get();
+    }
+
+    /// Derives the other key, likewise.
     pub fn warm_up(&self) {
-        self.ephemeral_key();
+        self.0.ephemeral.get();
     }
 
     /// A login token. `session` is the pairing request it answers, if it answers one.
     pub fn issue_persistent(&self, account: &AccountId, session: Option<&str>, now_ms: i64) -> String {
         let session = session.map(|session| ("session", json_text(session)));
         let payload = Payload { account, extras: session.as_slice(), expires_s: None, issuer: PERSISTENT_ISSUER };
-        sign(&self.0.persistent, &payload.write(&uuid_v4(), now_ms))
+        sign(self.0.persistent.get(), &payload.write(&uuid_v4(), now_ms))
     }
 
     /// An OAuth state token.
@@ -61,21 +87,17 @@ impl Tokens {
         let expires_s = Some((now_ms + EPHEMERAL_LIFETIME_MS).div_euclid(1000));
         // The state carries no purpose claim (V-1).
         let payload = Payload { account, extras: &[], expires_s, issuer: EPHEMERAL_ISSUER };
-        sign(self.ephemeral_key(), &payload.write(&uuid_v4(), now_ms))
+        sign(self.0.ephemeral.get(), &payload.write(&uuid_v4(), now_ms))
     }
 
     /// Whose login token this is, if it is one. Requests go through a `TokenCache` instead.
     pub fn verify_persistent(&self, token: &str, now_ms: i64) -> Option<AccountId> {
-        verify(&self.0.persistent, PERSISTENT_ISSUER, token, now_ms)?.account()
+        verify(self.0.persistent.get(), PERSISTENT_ISSUER, token, now_ms)?.account()
     }
 
     /// Who started the OAuth flow with this state.
     pub fn verify_ephemeral(&self, token: &str, now_ms: i64) -> Option<AccountId> {
-        verify(self.ephemeral_key(), EPHEMERAL_ISSUER, token, now_ms)?.account()
-    }
-
-    fn ephemeral_key(&self) -> &SigningKey {
-        self.0.ephemeral.get_or_init(|| signing_key(self.0.ephemeral_source.get()))
+        verify(self.0.ephemeral.get(), EPHEMERAL_ISSUER, token, now_ms)?.account()
     }
 }
 
@@ -220,7 +242,7 @@ impl TokenCache {
         if let Some(account) = self.find(&digest) {
             return Some(account);
         }
-        let claims = verify(&tokens.0.persistent, PERSISTENT_ISSUER, token, now_ms)?;
+        let claims = verify(tokens.0.persistent.get(), PERSISTENT_ISSUER, token, now_ms)?;
         let account = claims.account()?;
         if !claims.expires() {
             self.insert(digest, account.clone());
@@ -364,11 +386,14 @@ mod tests {
 
     const NOW_MS: i64 = 1_767_225_600_250;
 
+    fn known(secret: &str, usage: Usage) -> LateSigningKey {
+        LateSigningKey { source: LateKey::new(secret, usage), key: keys(secret, usage).into() }
+    }
+
     fn tokens(secret: &str) -> Tokens {
         Tokens(Arc::new(Keys {
-            persistent: keys(secret, Usage::PersistentTokens),
-            ephemeral_source: LateKey::new(secret, Usage::EphemeralTokens),
-            ephemeral: keys(secret, Usage::EphemeralTokens).into(),
+            persistent: known(secret, Usage::PersistentTokens),
+            ephemeral: known(secret, Usage::EphemeralTokens),
         }))
     }
 
@@ -420,7 +445,7 @@ mod tests {
             expires_s: Some(NOW_MS / 1000 + 10),
             issuer: PERSISTENT_ISSUER,
         };
-        let expiring = sign(&tokens.0.persistent, &expiring.write("id", NOW_MS));
+        let expiring = sign(tokens.0.persistent.get(), &expiring.write("id", NOW_MS));
         assert_eq!(cache.verify(&tokens, &expiring, NOW_MS), Some("b".into()));
         assert_eq!(cache.verify(&tokens, &expiring, NOW_MS + 10_000), None, "expiry is checked every time");
         assert_eq!(cache.len(), 1);
