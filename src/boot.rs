@@ -3,9 +3,9 @@
 //! Owns: the order of start and end, the signals, the joints between layers. It alone sees the whole configuration;
 //! everybody else gets their part.
 //!
-//! Start: signals → io driver, database, listeners, cores, and beside them the key of the login tokens. End, on SIGTERM or
-//! SIGINT: *drain* (accept nothing, close sessions so that clients reconnect, let requests and events finish), then
-//! *leave*. Whatever is not done when the time is up is left behind; what was acknowledged is on disk by then.
+//! Start: signals → io driver, database, listeners, cores, and beside them the keys. End, on SIGTERM or SIGINT: *drain*
+//! (accept nothing, close sessions so that clients reconnect, let requests and events finish), then *leave*. Whatever is
+//! not done when the time is up is left behind; what was acknowledged is on disk by then.
 
 mod back_plane;
 mod database;
@@ -47,8 +47,8 @@ pub fn run(config: Config) -> Result<(), Error> {
     // Caught before anything else: a signal that arrives during the start ends the process in an orderly way, too.
     let signals = Signals::new([SIGTERM, SIGINT]).map_err(Error::Signals)?;
     let secret = config.master_secret()?;
-    // Deriving the key takes longer than everything else together, so it begins first. The cores wait for it when they
-    // have done the rest.
+    // Deriving a key takes longer than everything else together, so the first one begins now, and the first request with a
+    // token waits for what is left of it.
     let tokens = Tokens::new(secret.expose());
     {
         let tokens = tokens.clone();
@@ -142,9 +142,10 @@ pub fn run(config: Config) -> Result<(), Error> {
     } else {
         log::info!("worker ({flavor} flavor, {driver}), ready after {took_ms} ms");
     }
-    // Keys that the first requests do not need; they would derive them themselves, on their core. One after the other:
-    // the cores have their first clients to serve.
+    // Keys that the first requests do not need; they would derive them themselves, on their core. One after the other, and
+    // after the one that is needed: the cores have their first clients to serve.
     let warm_up = cores::background("derive", move || {
+        tokens.ready();
         settings.column_keys.warm_up();
         tokens.warm_up();
     });

@@ -144,8 +144,6 @@ impl Core {
         let door = Door::new(Rc::clone(&ctx), Rc::clone(&hub), tokens);
         hub.set_application(Rc::clone(&door) as _);
 
-        // What is still to be done takes no time.
-        ctx.tokens.ready();
         let http = Http::new(Rc::new(Public { api, hub: Rc::clone(&hub) }), Rc::clone(&turn));
         let (accepting, until_drain) = oneshot::channel();
         let (leave, until_leave) = oneshot::channel();

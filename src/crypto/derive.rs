@@ -1,15 +1,13 @@
 //! Keys from the master secret, and the tree of column keys below one of them (vectors §1, §2.1).
 //!
-//! Invariant: a key is derived at most once per process. One derivation takes some 50 to 80 ms of a core, so what the
-//! start does not need is derived in the background and only awaited by a caller who comes earlier.
+//! Invariant: a key is derived at most once per process. One derivation takes 65 to 100 ms of a core, so all
+//! are made in the background, one after the other, and only awaited by a caller who comes earlier.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use hmac::{Hmac, Mac};
 use sha2::Sha512;
-
-use crate::crypto::pbkdf2;
 
 /// Fixed by every token and every encrypted column that exists.
 const PBKDF2_ROUNDS: u32 = 210_000;
@@ -37,7 +35,9 @@ impl Usage {
 
 /// `PBKDF2-HMAC-SHA512(secret, usage)`. The secret is used as its UTF-8 bytes, neither decoded nor trimmed.
 pub fn derive(secret: &str, usage: Usage) -> [u8; 64] {
-    pbkdf2::derive(secret.as_bytes(), usage.salt().as_bytes(), PBKDF2_ROUNDS)
+    let mut key = [0; 64];
+    pbkdf2::pbkdf2_hmac::<Sha512>(secret.as_bytes(), usage.salt().as_bytes(), PBKDF2_ROUNDS, &mut key);
+    key
 }
 
 /// A key that is derived when it is first needed, or before that in the background. Clones share the result.

@@ -5,7 +5,6 @@
 
 pub mod derive;
 pub mod hash;
-mod pbkdf2;
 pub mod random;
 pub mod seal;
 pub mod signature;

@@ -65,7 +65,7 @@ impl Tokens {
         tokens
     }
 
-    /// Derives the key of the login tokens, which takes some 50 to 80 ms, or waits for whoever is doing so.
+    /// Derives the key of the login tokens, which takes 65 to 100 ms, or waits for whoever is doing so.
     pub fn ready(&self) {
         self.0.persistent.get();
     }

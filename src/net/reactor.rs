@@ -24,7 +24,7 @@ use crate::runtime::slab::{Key, Slab};
 const EARLY_BYTES: usize = 4096;
 
 /// Fewer sockets than this are served one by one: a submission is not cheaper than so few system calls.
-const BULK_MIN: usize = if cfg!(test) { 1 } else { 3 };
+const BULK_MIN: usize = if cfg!(test) { 1 } else { 8 };
 
 pub struct Reactor {
     shared: Rc<Shared>,

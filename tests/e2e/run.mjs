@@ -56,7 +56,7 @@ function readOptions() {
     if (values['io-driver']) settings.push(['HAPPIER_IO_DRIVER', values['io-driver']]);
     const suites = values.replicas ? join(folder, 'replicas') : folder;
     const files = readdirSync(suites).filter((f) => f.endsWith('.test.mjs') && (values.only.length === 0 || values.only.some((n) => f.includes(n))));
-    if (files.length === 0) throw new Error(`no suite is called ${values.only.join(' or ')}`);
+    for (const name of values.only) if (!files.some((file) => file.includes(name))) throw new Error(`no suite is called ${name}`);
     return { ...values, settings: Object.fromEntries(settings), files: files.sort().map((f) => join(suites, f)) };
   } catch (error) {
     console.error(`${error.message}\n\n${USAGE}`);
