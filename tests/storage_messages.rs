@@ -223,6 +223,15 @@ fn sessions_that_share_accounts_do_not_get_in_each_others_way() {
     });
 }
 
+/// The settings of a database of its own, with the schema in it.
+fn fresh_database(server: &Postgres) -> Settings {
+    let database = fresh_name();
+    server.create_database(&database);
+    let settings = settings(server, &database);
+    migrate::postgres(settings.clone()).unwrap();
+    settings
+}
+
 /// A thousand messages wait for the row of their session, which somebody else has locked; other sessions do not notice.
 #[test]
 fn a_locked_session_holds_up_no_other() {
@@ -235,10 +244,7 @@ fn a_locked_session_holds_up_no_other() {
     );
     const WRITERS: usize = 1_000;
     let server = shared_server();
-    let database = fresh_name();
-    server.create_database(&database);
-    let settings = settings(&server, &database);
-    migrate::postgres(settings.clone()).unwrap();
+    let settings = fresh_database(&server);
     block_on(async {
         let db = connect(&settings);
         for n in ["1", "2"] {
@@ -455,10 +461,7 @@ fn a_lost_answer_is_found_again() {
 #[test]
 fn a_crash_of_postgres_costs_time_but_no_acknowledged_message() {
     let mut server = Postgres::start(Fsync::On);
-    let database = fresh_name();
-    server.create_database(&database);
-    let settings = settings(&server, &database);
-    migrate::postgres(settings.clone()).unwrap();
+    let settings = fresh_database(&server);
     block_on(async {
         let db = connect(&settings);
         Load::prepare(&db).await;
