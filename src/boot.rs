@@ -31,6 +31,7 @@ use self::part::{Part, Report};
 use self::replicas::Replicas;
 use crate::api::ui::Mount;
 use crate::config::{self, Config};
+use crate::crypto::seal::ColumnKeys;
 use crate::crypto::token::Tokens;
 use crate::net::listener;
 use crate::observe::metrics::CoreMetrics;
@@ -47,12 +48,17 @@ pub fn run(config: Config) -> Result<(), Error> {
     // Caught before anything else: a signal that arrives during the start ends the process in an orderly way, too.
     let signals = Signals::new([SIGTERM, SIGINT]).map_err(Error::Signals)?;
     let secret = config.master_secret()?;
-    // Deriving a key takes longer than everything else together, so the first one begins now, and the first request with a
-    // token waits for what is left of it.
-    let tokens = Tokens::new(secret.expose());
+    // Deriving a key takes longer than everything else together, so it begins now, and whoever needs one waits for what is
+    // left of it. One after the other, the most wanted first: the cores have their first clients to serve.
+    let (tokens, column_keys) = (Tokens::new(secret.expose()), ColumnKeys::new(secret.expose()));
     {
-        let tokens = tokens.clone();
-        cores::background("derive", move || tokens.ready()).map_err(Error::Cores)?;
+        let (tokens, column_keys) = (tokens.clone(), column_keys.clone());
+        let derive = move || {
+            tokens.ready();
+            column_keys.warm_up();
+            tokens.warm_up();
+        };
+        cores::background("derive", derive).map_err(Error::Cores)?;
     }
     let (driver, refused) = cores::choose(settings::driver_choice(config.listen.io_driver)).map_err(Error::IoDriver)?;
     if let Some(reason) = refused {
@@ -100,7 +106,7 @@ pub fn run(config: Config) -> Result<(), Error> {
         .unzip();
     let mailboxes: Arc<[Arc<Mailbox<Message>>]> = mailboxes.into();
     let metrics: Arc<[Arc<CoreMetrics>]> = (0..count).map(|_| Arc::new(CoreMetrics::default())).collect();
-    let settings = Arc::new(settings::domain(&config, &secret, address.port()));
+    let settings = Arc::new(settings::domain(&config, column_keys, address.port()));
     let limits = settings::api_limits(&config);
     // Others can reach this process before it accepts its first client, and no client is accepted before that.
     let (cluster, handle, mut presence) = match replicas::join(&config, Arc::new(Mailboxes(Arc::clone(&mailboxes))))? {
@@ -141,16 +147,6 @@ pub fn run(config: Config) -> Result<(), Error> {
         );
     } else {
         log::info!("worker ({flavor} flavor, {driver}), ready after {took_ms} ms");
-    }
-    // Keys that the first requests do not need; they would derive them themselves, on their core. One after the other, and
-    // after the one that is needed: the cores have their first clients to serve.
-    let warm_up = cores::background("derive", move || {
-        tokens.ready();
-        settings.column_keys.warm_up();
-        tokens.warm_up();
-    });
-    if let Err(error) = warm_up {
-        log::warn!("keys are derived at their first use: {error}");
     }
 
     let name =

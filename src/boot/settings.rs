@@ -19,7 +19,7 @@ pub(super) fn driver_choice(driver: IoDriver) -> DriverChoice {
     }
 }
 
-pub(super) fn domain(config: &Config, secret: &Secret, port: u16) -> domain::Settings {
+pub(super) fn domain(config: &Config, column_keys: ColumnKeys, port: u16) -> domain::Settings {
     let (flavor, files) = match &config.backend {
         Backend::Light(light) => (Flavor::Light, FileUrls::Local(light.public_url(port))),
         Backend::Full(full) => {
@@ -33,7 +33,7 @@ pub(super) fn domain(config: &Config, secret: &Secret, port: u16) -> domain::Set
         flavor,
         files,
         pairing_ttl_ms: i64::try_from(config.pairing_ttl_ms).unwrap_or(i64::MAX),
-        column_keys: ColumnKeys::new(secret.expose()),
+        column_keys,
         github: domain::Github {
             app_id: github.app_id.clone(),
             private_key: exposed(&github.private_key),

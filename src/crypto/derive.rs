@@ -1,7 +1,7 @@
 //! Keys from the master secret, and the tree of column keys below one of them (vectors §1, §2.1).
 //!
-//! Invariant: a key is derived at most once per process. One derivation takes 65 to 100 ms of a core, so all
-//! are made in the background, one after the other, and only awaited by a caller who comes earlier.
+//! Invariant: a key is derived at most once per process. One derivation takes 65 to 100 ms of a core, so all are made in the
+//! background, one after the other, and only awaited by a caller who comes earlier.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};

@@ -2,13 +2,12 @@
 //! submission to an io_uring, then all writes. They carry `MSG_DONTWAIT`, so they complete while they are submitted.
 
 use std::net::TcpListener;
-use std::os::fd::{AsRawFd, IntoRawFd};
 
 use io_uring::types::Fd;
 use io_uring::{IoUring, opcode, squeue};
 
-use crate::epoll::watch;
-use crate::{ANSWERS, Machine, READ_BYTES, fd};
+use crate::epoll::{Connection, LISTENER, accept, listen};
+use crate::{ANSWERS, READ_BYTES, fd};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Way {
@@ -16,20 +15,11 @@ pub enum Way {
     Sends,
 }
 
-struct Connection {
-    fd: i32,
-    machine: Machine,
-}
-
-const LISTENER: u64 = u64::MAX;
 const CALLS_MAX: usize = 64;
 
 pub fn serve(listener: TcpListener, builder: &io_uring::Builder, way: Way) {
     let mut ring: IoUring = builder.build(CALLS_MAX as u32).expect("io_uring");
-    listener.set_nonblocking(true).expect("nonblocking");
-    // SAFETY: no memory is involved.
-    let epoll = unsafe { libc::epoll_create1(0) };
-    watch(epoll, listener.as_raw_fd(), libc::EPOLLIN as u32, LISTENER);
+    let epoll = listen(&listener);
     let mut connections: Vec<Option<Connection>> = Vec::new();
     let mut free: Vec<usize> = Vec::new();
     let mut events: Vec<libc::epoll_event> = vec![libc::epoll_event { events: 0, u64: 0 }; 1024];
@@ -41,16 +31,7 @@ pub fn serve(listener: TcpListener, builder: &io_uring::Builder, way: Way) {
         let count = unsafe { libc::epoll_wait(epoll, events.as_mut_ptr(), 1024, -1) };
         for event in &events[..usize::try_from(count).unwrap_or(0)] {
             if event.u64 == LISTENER {
-                while let Ok((stream, _)) = listener.accept() {
-                    let fd = stream.into_raw_fd();
-                    fd::no_delay(fd);
-                    let index = free.pop().unwrap_or_else(|| {
-                        connections.push(None);
-                        connections.len() - 1
-                    });
-                    connections[index] = Some(Connection { fd, machine: Machine::default() });
-                    watch(epoll, fd, (libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLET) as u32, index as u64);
-                }
+                accept(&listener, epoll, &mut connections, &mut free);
                 continue;
             }
             ready.push(event.u64 as usize);
