@@ -13,13 +13,12 @@
 #[path = "ports.rs"]
 mod ports;
 
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 
-const READY_TIMEOUT: Duration = Duration::from_secs(60);
+const READY: &str = "Ready to accept connections";
 
 pub struct Redis {
     directory: PathBuf,
@@ -50,21 +49,23 @@ impl Redis {
 
     /// Starts again, on the same port and with nothing in it.
     pub fn resume(&mut self) {
-        let server = Command::new("redis-server")
+        let mut server = Command::new("redis-server")
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
             .arg("--dir")
             .arg(&self.directory)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .expect("redis-server is needed: install the Debian package redis-server, or run scripts/prerequisites");
+        let mut log = BufReader::new(server.stdout.take().unwrap());
         self.server = Some(server);
-        let begun = Instant::now();
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(begun.elapsed() < READY_TIMEOUT, "Redis does not listen");
-            std::thread::sleep(Duration::from_millis(5));
+        let mut said = String::new();
+        while !said.contains(READY) {
+            assert!(log.read_line(&mut said).unwrap() > 0, "Redis ended; it said:\n{said}");
         }
+        // It goes on to talk, and nobody may make it wait.
+        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
     }
 
     /// Ends it at once; what was in it is lost.
