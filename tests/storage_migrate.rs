@@ -262,6 +262,30 @@ fn the_schema_of_the_url_is_used() {
 }
 
 #[test]
+fn who_owns_the_schema_needs_no_right_on_the_database() {
+    let mut database = Database::empty();
+    let tenant = format!("tenant_of_{}", database.name);
+    database.psql(&format!("CREATE ROLE {tenant} LOGIN; CREATE SCHEMA theirs AUTHORIZATION {tenant}"));
+    database.settings.user = tenant;
+    database.settings.schema = "theirs".into();
+    database.migrate().unwrap();
+    database.migrate().unwrap();
+    assert_eq!(database.psql("SELECT count(*) FROM theirs.happier_migrations"), "2");
+
+    // Where it would have to be made, the right is missed, and the schema named.
+    database.settings.schema = "nobodys".into();
+    let text = database.migrate().unwrap_err().to_string();
+    for part in ["DATABASE_URL", "\"nobodys\"", "permission denied"] {
+        assert!(text.contains(part), "{text}");
+    }
+    // A database may have lost even the usual one.
+    let mut database = Database::empty();
+    database.psql("DROP SCHEMA public");
+    database.settings.schema = "public".into();
+    database.migrate().unwrap();
+}
+
+#[test]
 fn a_server_that_is_not_there_is_named() {
     let mut database = Database::empty();
     database.settings.port = 1;

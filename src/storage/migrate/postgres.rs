@@ -99,10 +99,7 @@ impl Next {
 async fn next(connection: &Connection, schema: &str) -> Result<Next, Error> {
     let error = |fault: Fault| fault.error;
     connection.batch(&format!("{}; {LOCK}", connection.begin())).await.map_err(error)?;
-    if schema != "public" {
-        let name = schema.replace('"', "\"\"");
-        connection.batch(&format!("CREATE SCHEMA IF NOT EXISTS \"{name}\"")).await.map_err(error)?;
-    }
+    ensure_schema(connection, schema).await?;
     let tables = connection.query(TABLES, &[]).await.map_err(error)?;
     let has = |name: &str| tables.iter().any(|row| row.text(0) == name);
     if has("happier_migrations") {
@@ -133,6 +130,21 @@ async fn next(connection: &Connection, schema: &str) -> Result<Next, Error> {
     }
 }
 
+/// Makes the schema of the URL if it is not there. It is looked for first: whoever owns a schema need not have the right to
+/// make one, which the server asks for even where there is nothing to make.
+async fn ensure_schema(connection: &Connection, schema: &str) -> Result<(), Error> {
+    let found = connection.query(SCHEMA, &[schema.into()]).await.map_err(|fault| fault.error)?;
+    if !found.is_empty() {
+        return Ok(());
+    }
+    let name = schema.replace('"', "\"\"");
+    connection.batch(&format!("CREATE SCHEMA \"{name}\"")).await.map_err(|fault| {
+        let error = fault.error;
+        Error::Internal(format!("DATABASE_URL: the schema {schema:?} is not there and cannot be made: {error}"))
+    })
+}
+
+const SCHEMA: &str = "SELECT 1 FROM pg_namespace WHERE nspname = $1";
 const TABLES: &str = "SELECT table_name::text FROM information_schema.tables WHERE table_schema = current_schema()";
 const APPLIED: &str = "SELECT number, name, sha256 FROM happier_migrations ORDER BY number";
 const RECORDED: &str = r#"SELECT migration_name, finished_at IS NOT NULL, rolled_back_at IS NOT NULL
