@@ -7,6 +7,7 @@ mod postgres;
 mod support;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use happier_server::storage::postgres::Settings;
 use happier_server::storage::sqlite::Sqlite;
@@ -100,6 +101,42 @@ impl Database {
         let tables = "SELECT schemaname, tablename FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1, 2";
         self.psql(DESCRIBE) + &self.psql(tables)
     }
+}
+
+/// Keeps what is logged, by all tests together.
+struct Kept(Mutex<Vec<String>>);
+
+impl log::Log for Kept {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let line = format!("{} {}", record.level(), record.args());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    }
+
+    fn flush(&self) {}
+}
+
+/// What is logged while `f` runs and mentions `what`, which nothing else mentions.
+fn logged_about(what: &str, f: impl FnOnce()) -> Vec<String> {
+    static KEPT: Kept = Kept(Mutex::new(Vec::new()));
+    // Another test may have been faster.
+    let _ = log::set_logger(&KEPT);
+    log::set_max_level(log::LevelFilter::Info);
+    let about = || {
+        KEPT.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .filter(|line| line.contains(what))
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    let before = about().len();
+    f();
+    about().split_off(before)
 }
 
 /// The scripts of the reference server's steps, in order.
@@ -204,6 +241,33 @@ fn histories_we_do_not_understand_are_refused() {
     let database = Database::of_reference(44);
     database.psql(r#"DELETE FROM "_prisma_migrations" WHERE migration_name = '20250714030924_add_session_metadata'"#);
     database.refuses(&["20250714030924_add_session_metadata", "missing"]);
+}
+
+/// A restart must not become an outage.
+#[test]
+fn what_the_reference_tooling_did_after_the_adoption_is_warned_of() {
+    let database = Database::of_reference(44);
+    database.migrate().unwrap();
+    for (name, finished_at, rolled_back_at, expected) in [
+        ("20270101000000_after_the_adoption", "now()", "NULL", Some("is of a newer reference server")),
+        ("20270102000000_failed_after_the_adoption", "NULL", "NULL", Some("has failed")),
+        ("20270103000000_undone_after_the_adoption", "NULL", "now()", None),
+    ] {
+        database.record(name, finished_at, rolled_back_at);
+        for _ in 0..2 {
+            let lines = logged_about(name, || database.migrate().unwrap());
+            match expected {
+                Some(expected) => {
+                    assert!(lines.iter().any(|line| line.starts_with("WARN ") && line.contains(expected)), "{lines:?}");
+                }
+                None => assert!(lines.is_empty(), "{lines:?}"),
+            }
+        }
+    }
+    // A history that cannot be read keeps nobody away, either.
+    database.psql(r#"ALTER TABLE "_prisma_migrations" RENAME finished_at TO unreadable_after_the_adoption"#);
+    let lines = logged_about("cannot be read", || database.migrate().unwrap());
+    assert!(lines.iter().any(|line| line.starts_with("WARN ") && line.contains("finished_at")), "{lines:?}");
 }
 
 #[test]

@@ -66,6 +66,7 @@ async fn migrate(settings: Settings, post: Arc<dyn post::CorePost>) -> Result<()
         let step = next(&connection, &schema).await?;
         apply(&connection, &step).await.map_err(|error| Error::Internal(format!("{}: {error}", step.name())))?;
         if matches!(step, Next::Nothing) {
+            warn_of_reference(&connection).await;
             return Ok(());
         }
     }
@@ -112,12 +113,7 @@ async fn next(connection: &Connection, schema: &str) -> Result<Next, Error> {
         return Ok(remaining.first().map_or(Next::Nothing, Next::Apply));
     }
     let others = tables.iter().any(|row| row.text(0) != "_prisma_migrations");
-    let mut recorded = Vec::new();
-    if has("_prisma_migrations") {
-        for mut row in connection.query(RECORDED, &[]).await.map_err(error)? {
-            recorded.push(Recorded { name: row.take_text(0), finished: row.bool(1), rolled_back: row.bool(2) });
-        }
-    }
+    let recorded = if has("_prisma_migrations") { recorded(connection).await.map_err(error)? } else { Vec::new() };
     let steps = reference::remaining(&recorded)?;
     match steps {
         [] => Ok(Next::Adopt),
@@ -127,6 +123,34 @@ async fn next(connection: &Connection, schema: &str) -> Result<Next, Error> {
             Ok(Next::Adopt)
         }
         _ => Ok(Next::Create),
+    }
+}
+
+async fn recorded(connection: &Connection) -> Result<Vec<Recorded>, Fault> {
+    let rows = connection.query(RECORDED, &[]).await?.into_iter();
+    Ok(rows
+        .map(|mut row| Recorded { name: row.take_text(0), finished: row.bool(1), rolled_back: row.bool(2) })
+        .collect())
+}
+
+/// Says what the reference tooling did to the database after it was adopted. That is no reason not to start: what worked
+/// until now may go on working, and a restart must not become an outage.
+async fn warn_of_reference(connection: &Connection) {
+    let read = async || -> Result<Vec<Recorded>, Fault> {
+        connection.batch(connection.begin()).await?;
+        let tables = connection.query(TABLES, &[]).await?;
+        let is_there = tables.iter().any(|row| row.text(0) == "_prisma_migrations");
+        let recorded = if is_there { recorded(connection).await? } else { Vec::new() };
+        connection.batch("COMMIT").await?;
+        Ok(recorded)
+    };
+    match read().await {
+        Ok(recorded) => {
+            for fault in reference::faults(&recorded) {
+                log::warn!("the database may not be as this server needs it: {fault}");
+            }
+        }
+        Err(fault) => log::warn!("the reference server's history of migrations cannot be read: {}", fault.error),
     }
 }
 
