@@ -211,6 +211,25 @@ fn rows_survive_the_completion() {
 }
 
 #[test]
+fn public_links_are_counted_before_they_are_deleted() {
+    let database = Database::of_reference(40);
+    database.psql(
+        r#"INSERT INTO "Account" ("id", "publicKey", "updatedAt") VALUES ('a1', 'K1', '2026-01-01');
+        INSERT INTO "Session" ("id", "accountId", "tag", "metadata", "updatedAt")
+            VALUES ('s1', 'a1', 't1', 'm', now()), ('s2', 'a1', 't2', 'm', now());
+        INSERT INTO "PublicSessionShare" ("id", "sessionId", "createdByUserId", "token", "encryptedDataKey", "updatedAt")
+            VALUES ('p1', 's1', 'a1', 'one', '', now()), ('p2', 's2', 'a1', 'two', '', now())"#,
+    );
+    let what = "deletes all public links";
+    let lines = logged_about(what, || database.migrate().unwrap());
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let named = "WARN migration 20260126120000_add_content_keys_and_public_share_token_hash of the reference server";
+    assert!(lines[0].starts_with(named) && lines[0].contains(" 2 of them"), "{lines:?}");
+    assert_eq!(database.psql(r#"SELECT count(*) FROM "PublicSessionShare""#), "0");
+    assert!(logged_about(what, || database.migrate().unwrap()).is_empty());
+}
+
+#[test]
 fn a_complete_database_is_adopted_as_it_is() {
     let database = Database::of_reference(44);
     database.psql(r#"INSERT INTO "Account" ("id", "publicKey", "updatedAt") VALUES ('a1', 'K1', '2026-01-01')"#);

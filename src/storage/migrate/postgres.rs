@@ -173,6 +173,7 @@ const TABLES: &str = "SELECT table_name::text FROM information_schema.tables WHE
 const APPLIED: &str = "SELECT number, name, sha256 FROM happier_migrations ORDER BY number";
 const RECORDED: &str = r#"SELECT migration_name, finished_at IS NOT NULL, rolled_back_at IS NOT NULL
 FROM "_prisma_migrations" ORDER BY started_at, finished_at"#;
+const PUBLIC_LINKS: &str = r#"SELECT count(*) FROM "PublicSessionShare""#;
 const RECORD_OURS: &str = "INSERT INTO happier_migrations (number, name, sha256) VALUES ($1, $2, $3)";
 const RECORD_REFERENCE: &str = r#"INSERT INTO "_prisma_migrations"
 (id, checksum, migration_name, started_at, finished_at, applied_steps_count)
@@ -197,6 +198,9 @@ async fn apply(connection: &Connection, next: &Next) -> Result<(), Error> {
                 }
             }
             Next::Complete(step) => {
+                if step.name == reference::DELETES_PUBLIC_LINKS {
+                    warn_of_public_links(connection).await?;
+                }
                 connection.batch(step.script).await?;
                 record_reference(connection, step).await?;
             }
@@ -210,6 +214,19 @@ async fn apply(connection: &Connection, next: &Next) -> Result<(), Error> {
     run().await.map_err(|fault| fault.error)?;
     if !matches!(next, Next::Nothing) {
         log::info!("{}: {}", next.name(), if matches!(next, Next::Adopt) { "adopted" } else { "applied" });
+    }
+    Ok(())
+}
+
+/// Says how many links the step is about to end, before it does.
+async fn warn_of_public_links(connection: &Connection) -> Result<(), Fault> {
+    let count = connection.query(PUBLIC_LINKS, &[]).await?.first().map_or(0, |row| row.int(0));
+    if count > 0 {
+        log::warn!(
+            "migration {} of the reference server deletes all public links, {count} of them, with their visits and \
+             blocks; their owners have to make new ones",
+            reference::DELETES_PUBLIC_LINKS
+        );
     }
     Ok(())
 }

@@ -194,6 +194,9 @@ pub(super) const STEPS: [Step; 44] = [
     ),
 ];
 
+/// The step that deletes rows: all public links, whose tokens were kept as they are until then (`data.md` §11.3).
+pub(super) const DELETES_PUBLIC_LINKS: &str = "20260126120000_add_content_keys_and_public_share_token_hash";
+
 /// A row of `_prisma_migrations`, in the order they were started.
 #[derive(Clone, Debug)]
 pub(super) struct Recorded {
@@ -243,6 +246,13 @@ mod tests {
 
     fn finished(name: &str) -> Recorded {
         Recorded { name: name.into(), finished: true, rolled_back: false }
+    }
+
+    #[test]
+    fn the_step_that_deletes_is_the_one() {
+        let deletes = |step: &&Step| step.script.contains("DELETE FROM");
+        let names: Vec<_> = STEPS.iter().filter(deletes).map(|step| step.name).collect();
+        assert_eq!(names, [DELETES_PUBLIC_LINKS]);
     }
 
     #[test]
