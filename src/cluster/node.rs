@@ -164,6 +164,11 @@ impl Node {
             }
             Command::Publish(publication) => self.publish(&mut state, publication),
             Command::Register { account, method, socket, ticket } => {
+                if state.directory.place(&socket).is_none() {
+                    // It has left before its home knew, and nobody would ever take the entry away.
+                    self.cores.post(ticket.core, Inbound::Registered { ticket, done: false });
+                    return;
+                }
                 state.registrations.insert(&account, &method, socket, self.now());
                 self.operate(&mut state, Operation::Register { account, method, socket, ticket });
             }

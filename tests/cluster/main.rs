@@ -282,6 +282,24 @@ fn a_call_is_counted_once_answered_once_and_finds_its_holder() {
 }
 
 #[test]
+fn a_registration_that_comes_after_its_connection_has_left_is_refused() {
+    let redis = Redis::start();
+    let mut a = Replica::start(&redis, "a");
+    let socket = a.join("u1");
+    a.register("u1", "m", socket);
+    // The core of the connection says that it has gone, while another core still passes on what it wanted before.
+    a.cluster.send(Command::Left { socket });
+    let ticket = a.ticket();
+    let (account, method) = (AccountId::from("u1"), "n".to_string());
+    a.cluster.send(Command::Register { account, method, socket, ticket });
+    assert!(matches!(a.next(), Inbound::Registered { done: false, ticket: answered } if answered == ticket));
+    until("given up", || a.find("u1", "m", 0) == Found::Nobody);
+    assert_eq!(a.find("u1", "n", 0), Found::Nobody);
+    let keys: Vec<String> = redis::cmd("KEYS").arg("rpc:*").query(&mut redis.connect()).unwrap();
+    assert_eq!(keys, [""; 0]);
+}
+
+#[test]
 fn a_method_that_is_awaited_is_found_when_it_comes() {
     let redis = Redis::start();
     let (mut a, mut b) = (Replica::start(&redis, "a"), Replica::start(&redis, "b"));
