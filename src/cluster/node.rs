@@ -191,9 +191,10 @@ impl Node {
                 }
             }
             Command::Acknowledged { request, result } => {
+                let bytes = result.as_ref().map_or(0, String::len);
                 // A result that is nested too deeply to be passed on is as good as none.
                 let packet = result.and_then(Payload::json);
-                self.enqueue(&mut state, outbox::Kind::Reply, &Message::BroadcastAck { request, packet });
+                self.append(&mut state, outbox::Kind::Reply, &Message::BroadcastAck { request, packet }, bytes);
             }
             // A message that servers of both kinds understand and that answers nothing anybody has asked, so a reference
             // server ignores it. A replica of ours need not let its caller wait for the rest of the 30 s.
@@ -257,7 +258,9 @@ impl Node {
     }
 
     fn ask(&self, state: &mut State, asked: Asked, arguments: String) {
+        let bytes = arguments.len();
         if self.metrics().level(Level::RedisUp) == 0 {
+            self.shared.queued.fetch_sub(bytes, Ordering::Relaxed);
             return self.answer(asked.ticket, Answer::Failed("Redis is not available".to_string()));
         }
         let request = RequestId::from_random(u64::from_le_bytes(crate::crypto::random::bytes()));
@@ -265,6 +268,7 @@ impl Node {
         let (Some(packet), true) =
             (List::json(arguments), state.requests.begin(request.clone(), &state.membership, now, CALL_TIMEOUT_MS))
         else {
+            self.shared.queued.fetch_sub(bytes, Ordering::Relaxed);
             return self.answer(asked.ticket, Answer::Failed("The call cannot be passed on".to_string()));
         };
         let opts = Opts {
@@ -274,7 +278,7 @@ impl Node {
         };
         state.asked.insert(request.clone(), asked);
         let kind = outbox::Kind::Request(request.clone());
-        self.enqueue(state, kind, &Message::Broadcast { packet, request: Some(request), opts });
+        self.append(state, kind, &Message::Broadcast { packet, request: Some(request), opts }, bytes);
         self.conclude_in(state);
     }
 

@@ -131,6 +131,10 @@ impl Hub {
     }
 
     pub fn rpc_call(&self, call: Call) {
+        // Nobody can have registered it, and it is not looked for under such a name anywhere.
+        if call.method.len() > methods::METHOD_BYTES_MAX {
+            return self.rpc_refuse(&call, Outcome::NotAvailable);
+        }
         self.rpc_post(self.home_of(&call.account), Post::Call(Box::new(call)));
     }
 
@@ -277,7 +281,7 @@ impl Hub {
                 self.answer(caller, ack, Outcome::Answered(argument.map(str::to_string)));
             }
             (Some(Asker::Replica(request)), Some(cluster)) => {
-                cluster.send(Command::Acknowledged { request, result: argument.map(str::to_string) });
+                cluster.acknowledge(request, argument.map(str::to_string));
             }
             _ => {}
         }
@@ -378,11 +382,13 @@ impl Hub {
                 let Some(cluster) = &self.cluster else { return };
                 let argument = request_argument(&call.method, call.params.as_deref());
                 let arguments = format!(r#"["rpc-request",{argument}]"#);
-                let (account, method) = (call.account.clone(), call.method.clone());
-                let (caller, ack) = (call.caller, call.ack);
-                match self.question(Question::Call(call), 0) {
-                    Some(ticket) => cluster.send(Command::Ask { account, method, holder, arguments, ticket }),
-                    None => self.answer(caller, ack, Outcome::Busy),
+                let Call { account, method, caller, ack, .. } = *call;
+                let Some(ticket) = self.question(Question::Answer { caller, ack }, 0) else {
+                    return self.answer(caller, ack, Outcome::Busy);
+                };
+                if !cluster.offer(Command::Ask { account, method, holder, arguments, ticket }) {
+                    self.questions.borrow_mut().take(ticket.number);
+                    self.answer(caller, ack, Outcome::Busy);
                 }
             }
         }
@@ -390,14 +396,14 @@ impl Hub {
 
     /// Another process has answered a call, or nobody has.
     pub(super) fn rpc_answered(&self, ticket: Ticket, answer: cluster::Answer) {
-        let Some(Question::Call(call)) = self.questions.borrow_mut().take(ticket.number) else { return };
+        let Some(Question::Answer { caller, ack }) = self.questions.borrow_mut().take(ticket.number) else { return };
         let outcome = match answer {
             cluster::Answer::Acknowledged(result) => Outcome::Answered(result),
             cluster::Answer::NotAvailable => Outcome::NotAvailable,
             cluster::Answer::TimedOut => Outcome::TimedOut,
             cluster::Answer::Failed(reason) => Outcome::Unreachable(reason),
         };
-        self.answer(call.caller, call.ack, outcome);
+        self.answer(caller, ack, outcome);
     }
 
     /// The registry has been changed, or could not be. The registration in this process stays in either case.
@@ -419,7 +425,8 @@ impl Hub {
         match question {
             Question::Register { by, .. } => self.tell(by, "rpc-error", REGISTER_FAILED.to_string()),
             Question::Unregister { by, .. } => self.tell(by, "rpc-error", UNREGISTER_FAILED.to_string()),
-            Question::Find(call) | Question::Call(call) => self.answer(call.caller, call.ack, Outcome::TimedOut),
+            Question::Find(call) => self.answer(call.caller, call.ack, Outcome::TimedOut),
+            Question::Answer { caller, ack } => self.answer(caller, ack, Outcome::TimedOut),
         }
     }
 

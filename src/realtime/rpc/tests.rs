@@ -330,6 +330,16 @@ fn a_right_that_a_waiting_call_had_is_looked_at_again() {
 }
 
 #[test]
+fn a_method_that_nobody_can_have_registered_is_not_looked_for() {
+    let process = Process::new(60_000);
+    let account = process.account(0);
+    let caller = process.connect(1, &account);
+    let ack = process.call(&caller, &"m".repeat(methods::METHOD_BYTES_MAX + 1));
+    process.settle();
+    assert_eq!(caller.output(), format!("{ack}{NOT_AVAILABLE}"));
+}
+
+#[test]
 fn nobody_calls_himself() {
     let process = Process::new(0);
     let account = process.account(0);
