@@ -28,6 +28,8 @@ use crate::model::ids::{AccountId, SocketId};
 use crate::observe::metrics::cluster::{ClusterMetrics, Count, Level};
 use crate::runtime::cores::CoreId;
 use crate::runtime::mailbox::Mailbox;
+#[cfg(test)]
+use crate::runtime::mailbox::{Inbox, mailbox_of};
 use crate::runtime::slab::Key;
 use presence::Report;
 pub use protocol::adapter::name::RequestId;
@@ -125,7 +127,7 @@ pub enum Command {
         request: RequestId,
         result: Option<String>,
     },
-    /// A connection that was asked has gone without an acknowledgement.
+    /// A connection that was asked has gone without an acknowledgement, or one that is counted cannot be asked.
     Withdrawn {
         request: RequestId,
     },
@@ -316,6 +318,14 @@ impl Cluster {
         }
     }
 
+    /// One without a thread: what is sent stays in the inbox.
+    #[cfg(test)]
+    pub fn detached(depth_max: usize) -> (Arc<Self>, Inbox<Command>) {
+        let (mailbox, inbox) = mailbox_of(depth_max).expect("a socket pair");
+        let shared = Shared { queued: AtomicUsize::new(0), lost: AtomicBool::new(false), metrics: Arc::default() };
+        (Arc::new(Self { mailbox, shared: Arc::new(shared) }), inbox)
+    }
+
     pub fn metrics(&self) -> &Arc<ClusterMetrics> {
         &self.shared.metrics
     }
@@ -329,13 +339,6 @@ impl Cluster {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::mailbox::{Inbox, mailbox_of};
-
-    fn cluster(depth_max: usize) -> (Cluster, Inbox<Command>) {
-        let (mailbox, inbox) = mailbox_of(depth_max).unwrap();
-        let shared = Shared { queued: AtomicUsize::new(0), lost: AtomicBool::new(false), metrics: Arc::default() };
-        (Cluster { mailbox, shared: Arc::new(shared) }, inbox)
-    }
 
     fn queued(cluster: &Cluster) -> usize {
         cluster.shared.queued.load(Ordering::Relaxed)
@@ -353,7 +356,7 @@ mod tests {
 
     #[test]
     fn calls_and_their_answers_wait_for_redis_within_a_limit_in_bytes() {
-        let (cluster, inbox) = cluster(100);
+        let (cluster, inbox) = Cluster::detached(100);
         let ask = |bytes: usize| Command::Ask {
             account: AccountId::from("a"),
             method: "m".to_string(),
@@ -379,7 +382,7 @@ mod tests {
 
     #[test]
     fn what_the_thread_does_not_take_does_not_count_as_waiting() {
-        let (cluster, inbox) = cluster(1);
+        let (cluster, inbox) = Cluster::detached(1);
         cluster.publish(publication("[1]".to_string()));
         cluster.publish(publication("[22]".to_string()));
         assert_eq!(queued(&cluster), 3);

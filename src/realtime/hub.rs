@@ -128,11 +128,16 @@ impl Hub {
     /// Leaves a message for another core, and says whether it was taken. A mailbox that is full refuses it; see
     /// [`Self::overflowed`] for what comes of that.
     pub fn post(&self, to: CoreId, message: Message) -> bool {
-        let taken = self.mailboxes[to.index()].send(message).is_ok();
-        if !taken {
+        self.try_post(to, message).is_ok()
+    }
+
+    /// The same for whoever has to deal with a message that was refused.
+    pub(super) fn try_post(&self, to: CoreId, message: Message) -> Result<(), Message> {
+        let sent = self.mailboxes[to.index()].send(message);
+        if sent.is_err() {
             log::error!("core {} does not keep up: its mailbox is full", to.0);
         }
-        taken
+        sent
     }
 
     pub(super) fn cores_len(&self) -> usize {

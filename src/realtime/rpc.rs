@@ -151,8 +151,18 @@ impl Hub {
     fn rpc_post(&self, to: CoreId, post: Post) {
         if to == self.core {
             self.rpc_receive(post);
-        } else {
-            self.post(to, Message::Rpc(post));
+        } else if let Err(Message::Rpc(post)) = self.try_post(to, Message::Rpc(post)) {
+            self.rpc_refused(post);
+        }
+    }
+
+    /// A core does not keep up. All clients that are connected or at home there will be disconnected, but a caller may be
+    /// neither, and waits without limit.
+    fn rpc_refused(&self, post: Post) {
+        match post {
+            Post::Call(call) | Post::Ask { call, .. } => self.answer(call.caller, call.ack, Outcome::NotAvailable),
+            Post::AskForReplica { request, .. } => self.withdraw(request),
+            Post::Register { .. } | Post::Unregister { .. } | Post::Answer { .. } | Post::Tell { .. } => {}
         }
     }
 
@@ -166,7 +176,10 @@ impl Hub {
             },
             Post::Ask { holder, call } => self.ask(holder, call),
             Post::AskForReplica { holder, request, arguments } => {
-                self.rpc_ask_for_replica(holder, &request, &arguments);
+                // It is counted already.
+                if !self.rpc_ask_for_replica(holder, &request, &arguments) {
+                    self.withdraw(request);
+                }
             }
             Post::Answer { caller, ack, outcome } => {
                 if self.is_connected(caller.place.key, caller.socket) {
@@ -291,9 +304,9 @@ impl Hub {
     pub(super) fn rpc_holder_gone(&self, key: Key) {
         let abandoned = self.calls.borrow_mut().gone(key);
         for asked in abandoned {
-            match (asked.asker, &self.cluster) {
-                (Asker::Replica(request), Some(cluster)) => cluster.send(Command::Withdrawn { request }),
-                (asker, _) => self.give_up(asker),
+            match asked.asker {
+                Asker::Replica(request) => self.withdraw(request),
+                asker => self.give_up(asker),
             }
         }
     }
@@ -430,7 +443,8 @@ impl Hub {
         }
     }
 
-    /// Asks a connection for another process; `true` if it is asked, here or on its core.
+    /// Asks a connection for another process, here or on its core; `false` if it has gone. One that is there and cannot be
+    /// asked counts: a replica that hears of nobody takes its registration away.
     pub(super) fn rpc_ask_for_replica(&self, holder: Peer, request: &RequestId, arguments: &str) -> bool {
         if holder.place.core != self.core {
             let (request, arguments) = (request.clone(), arguments.to_string());
@@ -444,7 +458,8 @@ impl Hub {
         let asked = self.calls.borrow_mut().ask(holder.place.key, asker, self.turn.now());
         let Ok(id) = asked else {
             log::warn!("a call of another replica is refused: too many are under way");
-            return false;
+            self.withdraw(request.clone());
+            return true;
         };
         self.emit(
             holder.place.key,
@@ -455,6 +470,13 @@ impl Hub {
             }),
         );
         true
+    }
+
+    /// Tells another process not to wait for an acknowledgement.
+    fn withdraw(&self, request: RequestId) {
+        if let Some(cluster) = &self.cluster {
+            cluster.send(Command::Withdrawn { request });
+        }
     }
 }
 
