@@ -367,6 +367,7 @@ impl Node {
 
     fn broadcast(&self, state: &mut State, entry: &Entry<'_>) {
         // Most broadcasts are for accounts of which nobody is here. That shows before the payload is looked at.
+        let mut asked = None;
         if let Some(address) = entry.address() {
             let (targets, ..) = self.route(state, &address.opts);
             if targets.is_empty() {
@@ -376,9 +377,15 @@ impl Node {
                 }
                 return;
             }
+            asked = address.request;
         }
         let Ok(Message::Broadcast { packet, request, opts }) = entry.message() else {
-            return self.count(Count::EntriesMalformed);
+            self.count(Count::EntriesMalformed);
+            // Something that a reference server understands and we do not, such as a value that is nested very deeply.
+            if let Some(request) = asked {
+                self.say(state, request, Said::DECLINED);
+            }
+            return;
         };
         let (targets, rooms) = self.route(state, &opts);
         let except: Vec<Room> = opts.except.iter().filter_map(|name| Room::parse(name)).collect();
