@@ -7,6 +7,7 @@
 
 pub mod access_keys;
 pub mod artifacts;
+mod class;
 pub mod data;
 pub mod machines;
 pub mod messages;
@@ -29,7 +30,7 @@ use self::under_way::{Slot, UnderWay};
 use crate::crypto::token::TokenCache;
 use crate::domain::Context;
 use crate::domain::machines::Part;
-use crate::model::ids::{AccountId, MachineId, SessionId, SocketId};
+use crate::model::ids::{AccountId, MachineId, SocketId};
 use crate::observe::metrics::Counter;
 use crate::realtime::application::{Admission, Application, Caller, Incoming};
 use crate::realtime::home::Class;
@@ -176,22 +177,7 @@ impl Application for Door {
         let Some(token) = auth.member("token").filter(|raw| truthy(raw)) else {
             return Err("Missing authentication token");
         };
-        let client_type = auth.member("clientType").filter(|raw| truthy(raw)).and_then(data::text);
-        let present = |name| auth.member(name).filter(|raw| truthy(raw)).map(data::textual);
-        let class = match client_type.as_deref() {
-            Some("session-scoped") => match present("sessionId") {
-                Some(id) => Class::Session(SessionId::from(id)),
-                None => return Err("Session ID required for session-scoped clients"),
-            },
-            Some("machine-scoped") => match present("machineId") {
-                Some(id) => Class::Machine(MachineId::from(id)),
-                None => return Err("Machine ID required for machine-scoped clients"),
-            },
-            Some("user-scoped") => Class::User,
-            // A `clientType` that is present but no text is "any other value".
-            None if auth.member("clientType").is_none_or(|raw| !truthy(raw)) => Class::User,
-            _ => Class::Other,
-        };
+        let class = class::class(&auth)?;
         let account = data::text(token)
             .and_then(|token| self.tokens.borrow_mut().verify(&self.ctx.tokens, &token, crate::model::time::now_ms()));
         match account {
@@ -201,7 +187,7 @@ impl Application for Door {
     }
 
     fn joined(&self, caller: &Caller<'_>, class: &Class) {
-        self.ctx.metrics.connected(kind(class));
+        self.ctx.metrics.connected(class::label(class));
         if let Class::Machine(machine) = class {
             self.machine_activity(caller.account, machine, true);
         }
@@ -209,7 +195,7 @@ impl Application for Door {
 
     fn left(&self, caller: &Caller<'_>, class: &Class) {
         self.ctx.metrics.inc(Counter::WebsocketEvent("disconnect"));
-        self.ctx.metrics.disconnected(kind(class));
+        self.ctx.metrics.disconnected(class::label(class));
         if let Class::Machine(machine) = class {
             self.machine_activity(caller.account, machine, false);
         }
@@ -267,12 +253,3 @@ const WAITING_EVENTS: [&str; 15] = [
     "access-key-get",
     "rpc-call",
 ];
-
-/// Label of the connection gauge; the class *other* counts as user-scoped.
-fn kind(class: &Class) -> &'static str {
-    match class {
-        Class::User | Class::Other => "user-scoped",
-        Class::Session(_) => "session-scoped",
-        Class::Machine(_) => "machine-scoped",
-    }
-}
