@@ -102,6 +102,27 @@ fn an_empty_secret_file_is_an_error_with_its_path() {
 }
 
 #[test]
+fn the_data_of_a_light_reference_server_is_not_passed_over() {
+    let scratch = Scratch::new("process");
+    let cluster = scratch.path().join("pglite");
+    fs::create_dir_all(&cluster).unwrap();
+    fs::write(cluster.join("PG_VERSION"), "17\n").unwrap();
+    let launch = Launch::light(scratch.path());
+    let (status, output) = launch.fail();
+    assert_eq!(status.code(), Some(1), "{output}");
+    for part in [cluster.to_str().unwrap(), "HAPPY_SERVER_LIGHT_DB_DIR", "docs/deploy.md"] {
+        assert!(output.contains(part), "{output}");
+    }
+    assert!(!scratch.path().join(SECRET_FILE).exists() && !scratch.path().join("happier.sqlite3").exists());
+
+    // To begin with nothing, on purpose.
+    let elsewhere = scratch.path().join("new");
+    let running = launch.with("HAPPY_SERVER_LIGHT_DB_DIR", elsewhere.to_str().unwrap()).start();
+    assert_eq!(running.get("/health").0, 200);
+    assert!(elsewhere.join("happier.sqlite3").exists());
+}
+
+#[test]
 fn one_data_directory_serves_one_process() {
     let scratch = Scratch::new("process");
     let launch = Launch::light(scratch.path());

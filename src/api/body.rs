@@ -19,8 +19,6 @@ pub fn read(head: &RequestHead, bytes: Vec<u8>) -> Result<Body, Error> {
     match media_type(content_type) {
         MediaType::Json => read_json(text(head, bytes)?),
         MediaType::Text => Ok(Body::Text(text(head, bytes)?)),
-        // A DELETE that has no body may say about it what it likes.
-        MediaType::Other(_) if head.method() == Method::Delete && !announced => Ok(Body::Absent),
         MediaType::Other(name) => Err(Error::UnsupportedMediaType(name)),
     }
 }

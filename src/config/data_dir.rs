@@ -12,8 +12,22 @@ use crate::crypto::random;
 
 const SECRET_FILE: &str = "handy-master-secret.txt";
 
+/// In the directory of every PostgreSQL cluster, PGlite's too.
+const CLUSTER_FILE: &str = "PG_VERSION";
+/// Where the reference server keeps its cluster, unless `HAPPY_SERVER_LIGHT_DB_DIR` names the place.
+const CLUSTER_DIRECTORY: &str = "pglite";
+
 /// Makes the directories of the light flavor, with parents.
+///
+/// Refuses to begin an empty database beside that of a reference server: its clients would still come in, as the secret
+/// is the same, and find nothing. Nothing is made then.
 pub fn prepare(light: &Light) -> Result<(), Error> {
+    if !light.database_file().exists() {
+        let places = [light.database_dir.join(CLUSTER_DIRECTORY), light.database_dir.clone()];
+        if let Some(place) = places.into_iter().find(|place| place.join(CLUSTER_FILE).exists()) {
+            return Err(Error::ReferenceDatabase(place));
+        }
+    }
     for path in [&light.data_dir, &light.database_dir, &light.files_dir] {
         fs::create_dir_all(path).map_err(|source| failed(path, "create the directory", source))?;
     }
@@ -108,6 +122,24 @@ mod tests {
         let blocked = Light { data_dir: directory.0.join("file/x"), ..light };
         let text = prepare(&blocked).unwrap_err().to_string();
         assert!(text.starts_with("cannot create the directory") && text.contains("file/x"), "{text}");
+    }
+
+    #[test]
+    fn a_database_of_the_reference_server_is_not_passed_over() {
+        let directory = Directory::new();
+        let light = directory.light();
+        let usual = Light { database_dir: light.data_dir.clone(), ..light.clone() };
+        for (light, cluster) in [(&light, light.database_dir.clone()), (&usual, usual.data_dir.join("pglite"))] {
+            fs::create_dir_all(&cluster).unwrap();
+            fs::write(cluster.join("PG_VERSION"), "17\n").unwrap();
+            let text = prepare(light).unwrap_err().to_string();
+            assert!(text.contains(cluster.to_str().unwrap()) && text.contains("HAPPY_SERVER_LIGHT_DB_DIR"), "{text}");
+            assert!(!light.files_dir.exists(), "a refusal makes nothing");
+        }
+        // Another directory was chosen; or there is a database of ours already.
+        prepare(&Light { database_dir: directory.0.join("new"), ..usual.clone() }).unwrap();
+        fs::write(usual.database_file(), "").unwrap();
+        prepare(&usual).unwrap();
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub enum Error {
     File { path: PathBuf, action: &'static str, source: io::Error },
     /// The file of the master secret exists and holds none.
     EmptySecretFile(PathBuf),
+    /// The directory holds the reference server's database, and none of ours.
+    ReferenceDatabase(PathBuf),
 }
 
 impl fmt::Display for Error {
@@ -36,6 +38,14 @@ impl fmt::Display for Error {
             Self::EmptySecretFile(path) => {
                 write!(f, "handy-master-secret.txt exists but is empty: {}", path.display())
             }
+            Self::ReferenceDatabase(path) => write!(
+                f,
+                "{} holds the database of a reference server (PGlite), which cannot be read here, and there is no \
+                 happier.sqlite3 to go on with; expected HAPPY_SERVER_LIGHT_DATA_DIR and HAPPY_SERVER_LIGHT_DB_DIR to \
+                 name directories without it. To take its data along, see docs/deploy.md (the light flavor's data); to \
+                 start with no data, set HAPPY_SERVER_LIGHT_DB_DIR to an empty directory",
+                path.display()
+            ),
         }
     }
 }

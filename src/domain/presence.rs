@@ -44,7 +44,8 @@ pub async fn end_session(ctx: &Context, account: &AccountId, session: &SessionId
     Ok(ended)
 }
 
-/// Writes when sessions were last heard of.
+/// Writes when sessions were last heard of. Of several reports for one session the latest counts, if its account may
+/// report; in slices of [`ROWS_MAX`], so those of one session come in the order of their times.
 pub async fn store_sessions(ctx: &Context, seen: &[Seen<SessionId>]) -> Result<(), Error> {
     store(ctx, &STORE_SESSIONS, seen.iter().map(|seen| (seen.id.as_str(), seen.account.as_str(), seen.at))).await
 }
@@ -158,24 +159,34 @@ static END_SESSION: Statement = Statement::portable(
 .repeatable();
 
 // All rows of a flush in one statement. A guest's report counts for the session as the owner's does, unless the share has
-// been revoked since.
+// been revoked since; one without an account comes from a replica that has judged it (`spec/realtime.md` §10.3). Of those
+// that count the latest is written. A report may have waited on another core, replica or worker while its session was
+// ended: one that is not newer than the end does not open the session again, whatever goes on after the end does.
 static STORE_SESSIONS: Statement = Statement::two(
     r#"WITH seen AS (
          SELECT row->>0 AS "id", row->>1 AS "accountId",
                 TIMESTAMP 'epoch' + (row->>2)::bigint * INTERVAL '1 millisecond' AS "at"
          FROM jsonb_array_elements($1::jsonb) AS row
        ), locked AS (
-         SELECT s."id" FROM "Session" s WHERE s."id" IN (SELECT "id" FROM seen) ORDER BY s."id" FOR NO KEY UPDATE
+         SELECT s."id", s."accountId" FROM "Session" s
+         WHERE s."id" IN (SELECT "id" FROM seen) ORDER BY s."id" FOR NO KEY UPDATE
+       ), latest AS (
+         SELECT locked."id", max(seen."at") AS "at" FROM locked JOIN seen ON seen."id" = locked."id"
+         WHERE seen."accountId" IN ('', locked."accountId") OR EXISTS
+           (SELECT 1 FROM "SessionShare" h WHERE h."sessionId" = seen."id" AND h."sharedWithUserId" = seen."accountId")
+         GROUP BY locked."id"
        )
-       UPDATE "Session" s SET "lastActiveAt" = seen."at", "active" = TRUE, "updatedAt" = $2
-       FROM seen JOIN locked ON locked."id" = seen."id"
-       WHERE s."id" = seen."id" AND (s."accountId" = seen."accountId" OR EXISTS
-         (SELECT 1 FROM "SessionShare" h WHERE h."sessionId" = s."id" AND h."sharedWithUserId" = seen."accountId"))"#,
-    r#"UPDATE "Session" SET "lastActiveAt" = seen."at", "active" = TRUE, "updatedAt" = $2
-       FROM (SELECT json_extract("value", '$[0]') AS "id", json_extract("value", '$[1]') AS "accountId",
-                    json_extract("value", '$[2]') AS "at" FROM json_each($1)) seen
-       WHERE "Session"."id" = seen."id" AND ("Session"."accountId" = seen."accountId" OR EXISTS
-         (SELECT 1 FROM "SessionShare" h WHERE h."sessionId" = seen."id" AND h."sharedWithUserId" = seen."accountId"))"#,
+       UPDATE "Session" s SET "lastActiveAt" = latest."at", "active" = TRUE, "updatedAt" = $2
+       FROM latest WHERE s."id" = latest."id" AND (s."active" OR s."lastActiveAt" < latest."at")"#,
+    r#"UPDATE "Session" SET "lastActiveAt" = latest."at", "active" = TRUE, "updatedAt" = $2
+       FROM (SELECT s."id", max(seen."at") AS "at"
+             FROM (SELECT json_extract("value", '$[0]') AS "id", json_extract("value", '$[1]') AS "accountId",
+                          json_extract("value", '$[2]') AS "at" FROM json_each($1)) seen
+             JOIN "Session" s ON s."id" = seen."id"
+             WHERE seen."accountId" IN ('', s."accountId") OR EXISTS
+               (SELECT 1 FROM "SessionShare" h WHERE h."sessionId" = s."id" AND h."sharedWithUserId" = seen."accountId")
+             GROUP BY s."id") latest
+       WHERE "Session"."id" = latest."id" AND ("Session"."active" OR "Session"."lastActiveAt" < latest."at")"#,
 )
 .repeatable();
 

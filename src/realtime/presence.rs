@@ -89,8 +89,8 @@ impl<Id: Clone + Ord + Hash> Cache<Id> {
         let valid_until = now + VALID_MS;
         let Standing { last_active_at: last_sent, active } = standing;
         if let Some(entry) = self.find_mut(id, account) {
-            // What waits to be written is newer than the row.
-            let active = active || entry.pending.is_some();
+            // What waits to be written is newer than the row, unless the session was ended by way of another core.
+            let active = active || entry.pending.is_some_and(|at| at > last_sent);
             let account = entry.account.clone();
             let (pending, queued) = (entry.pending, entry.queued);
             *entry = Entry { account, valid_until, last_sent, active, pending, queued };
@@ -131,7 +131,8 @@ impl<Id: Clone + Ord + Hash> Cache<Id> {
         }
     }
 
-    /// Takes everything that waits, of each session or machine the latest time.
+    /// Takes everything that waits: for each session or machine one time of each account that reported it, the latest
+    /// last. Who of them may still report is for the database to say.
     pub fn take_pending(&mut self) -> Vec<Seen<Id>> {
         let mut seen: Vec<Seen<Id>> = Vec::with_capacity(self.queue.len());
         for (id, account) in std::mem::take(&mut self.queue) {
@@ -143,9 +144,7 @@ impl<Id: Clone + Ord + Hash> Cache<Id> {
                 seen.push(Seen { id, account, at });
             }
         }
-        // Guests report for the same session as its owner.
-        seen.sort_unstable_by(|a, b| a.id.cmp(&b.id).then(b.at.cmp(&a.at)));
-        seen.dedup_by(|later, first| later.id == first.id);
+        seen.sort_unstable_by(|a, b| a.id.cmp(&b.id).then(a.at.cmp(&b.at)));
         seen
     }
 
@@ -269,6 +268,13 @@ mod tests {
         cache.sweep(NOW + 10 * VALID_MS);
         assert!(cache.is_empty());
 
+        // Ended by way of another core: what waits is from before.
+        cache.admit(&s, &owner, stale, NOW);
+        cache.record(&s, &owner, NOW);
+        cache.admit(&s, &owner, Standing { last_active_at: NOW, active: false }, NOW + VALID_MS);
+        assert_eq!(cache.record(&s, &owner, NOW + 1), Recorded::Pending, "alive again after its end elsewhere");
+        assert_eq!(taken(&mut cache), [("s".to_string(), NOW + 1)]);
+
         cache.admit(&s, &owner, stale, NOW);
         cache.record(&s, &owner, NOW);
         cache.end(&s);
@@ -278,16 +284,18 @@ mod tests {
     }
 
     #[test]
-    fn of_several_accounts_the_latest_time_is_written() {
+    fn every_account_that_reported_is_taken_and_the_latest_last() {
         let (s, owner, guest) = ids();
         let other = SessionId::from("t");
         let mut cache = Cache::default();
         let stale = active_since(NOW - 100_000);
-        for (session, account, at) in [(&s, &owner, NOW + 1), (&s, &guest, NOW + 3), (&other, &owner, NOW + 2)] {
+        for (session, account, at) in [(&s, &guest, NOW + 3), (&s, &owner, NOW + 1), (&other, &owner, NOW + 2)] {
             cache.admit(session, account, stale, NOW);
             assert_eq!(cache.record(session, account, at), Recorded::Pending);
         }
-        assert_eq!(taken(&mut cache), [("s".to_string(), NOW + 3), ("t".to_string(), NOW + 2)]);
+        let seen = |id: SessionId, account, at| Seen { id, account, at };
+        let expected = [seen(s.clone(), owner.clone(), NOW + 1), seen(s, guest, NOW + 3), seen(other, owner, NOW + 2)];
+        assert_eq!(cache.take_pending(), expected);
     }
 
     #[test]

@@ -151,7 +151,7 @@ impl Hub {
     fn rpc_post(&self, to: CoreId, post: Post) {
         if to == self.core {
             self.rpc_receive(post);
-        } else if let Err(Message::Rpc(post)) = self.try_post(to, Message::Rpc(post)) {
+        } else if let Some(Message::Rpc(post)) = self.try_post(to, Message::Rpc(post)) {
             self.rpc_refused(post);
         }
     }

@@ -1,7 +1,8 @@
 //! Writes what the processes that serve clients have put into the presence queue (`spec/realtime.md` §10.3).
 //!
 //! Invariant: an entry is acknowledged only after its row is written, so a worker that is killed loses nothing: another
-//! one, or the same one after its restart, claims the entry. Of each session or machine the latest time is written.
+//! one, or the same one after its restart, claims the entry. Of each session or machine the latest time is written, of
+//! those whose account may still report.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -31,8 +32,8 @@ pub struct PresenceQueue {
 /// Pure.
 #[derive(Default)]
 struct Unwritten {
-    /// The latest time of each session, and of each account's machine.
-    sessions: HashMap<String, (String, i64)>,
+    /// The latest time that each account has reported, by account and identifier.
+    sessions: HashMap<(String, String), i64>,
     machines: HashMap<(String, String), i64>,
     /// Entries whose times these are.
     entries: Vec<String>,
@@ -42,43 +43,33 @@ impl Unwritten {
     fn take_in(&mut self, received: Received) {
         self.entries.push(received.entry);
         let Some(Report { subject, id, account, at }) = received.report else { return };
-        match subject {
-            Subject::Session => {
-                let latest = self.sessions.entry(id).or_insert_with(|| (account, at));
-                latest.1 = latest.1.max(at);
-            }
-            Subject::Machine => {
-                let latest = self.machines.entry((account, id)).or_insert(at);
-                *latest = (*latest).max(at);
-            }
-        }
+        let latest = match subject {
+            Subject::Session => &mut self.sessions,
+            Subject::Machine => &mut self.machines,
+        };
+        let latest = latest.entry((account, id)).or_insert(at);
+        *latest = (*latest).max(at);
     }
 
     fn sessions(&self) -> Vec<Seen<SessionId>> {
-        let seen = self.sessions.iter();
-        let mut seen: Vec<_> = seen
-            .map(|(id, (account, at))| Seen {
-                id: SessionId::from(id.as_str()),
-                account: AccountId::from(account.as_str()),
-                at: *at,
-            })
-            .collect();
-        seen.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-        seen
+        seen(&self.sessions)
     }
 
     fn machines(&self) -> Vec<Seen<MachineId>> {
-        let seen = self.machines.iter();
-        let mut seen: Vec<_> = seen
-            .map(|((account, id), at)| Seen {
-                id: MachineId::from(id.as_str()),
-                account: AccountId::from(account.as_str()),
-                at: *at,
-            })
-            .collect();
-        seen.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-        seen
+        seen(&self.machines)
     }
+}
+
+/// In the order in which they are to be written.
+fn seen<Id: Ord + for<'a> From<&'a str>>(latest: &HashMap<(String, String), i64>) -> Vec<Seen<Id>> {
+    let seen = latest.iter().map(|((account, id), at)| Seen {
+        id: Id::from(id.as_str()),
+        account: AccountId::from(account.as_str()),
+        at: *at,
+    });
+    let mut seen: Vec<Seen<Id>> = seen.collect();
+    seen.sort_unstable_by(|a, b| a.id.cmp(&b.id).then(a.at.cmp(&b.at)));
+    seen
 }
 
 impl PresenceQueue {
@@ -146,6 +137,7 @@ mod tests {
             report(Subject::Session, "s", "a", 5),
             report(Subject::Session, "s", "b", 9),
             report(Subject::Session, "s", "a", 7),
+            report(Subject::Session, "s", "a", 6),
             None,
             report(Subject::Machine, "m", "a", 3),
             report(Subject::Machine, "m", "b", 2),
@@ -153,12 +145,10 @@ mod tests {
         for (n, report) in reports.into_iter().enumerate() {
             unwritten.take_in(Received { entry: n.to_string(), report });
         }
-        assert_eq!(unwritten.entries, ["0", "1", "2", "3", "4", "5"]);
-        let sessions: Vec<_> = unwritten.sessions().into_iter().map(|seen| (String::from(seen.id), seen.at)).collect();
-        assert_eq!(sessions, [("s".to_string(), 9)]);
-        let mut machines: Vec<_> =
-            unwritten.machines().into_iter().map(|seen| (String::from(seen.account), seen.at)).collect();
-        machines.sort();
-        assert_eq!(machines, [("a".to_string(), 3), ("b".to_string(), 2)]);
+        assert_eq!(unwritten.entries, ["0", "1", "2", "3", "4", "5", "6"]);
+        let seen = |account: &str, at| Seen { id: SessionId::from("s"), account: AccountId::from(account), at };
+        assert_eq!(unwritten.sessions(), [seen("a", 7), seen("b", 9)], "either account may have lost its access");
+        let seen = |account: &str, at| Seen { id: MachineId::from("m"), account: AccountId::from(account), at };
+        assert_eq!(unwritten.machines(), [seen("b", 2), seen("a", 3)]);
     }
 }

@@ -86,6 +86,7 @@ const CASES: &[Case] = cases![
     public_shares::last_use,
     presence::who_may_report,
     presence::flushing,
+    presence::of_the_accounts_that_report,
     presence::ending,
     presence::falling_silent,
     presence::many_fall_silent_at_once,

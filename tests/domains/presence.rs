@@ -99,6 +99,26 @@ pub async fn flushing(server: Rc<Server>) {
     silence(&server);
 }
 
+pub async fn of_the_accounts_that_report(server: Rc<Server>) {
+    let (alice, bob, carol) = (server.account().await, server.account().await, server.account().await);
+    let session = SessionId::from(server.session(&alice, "s").await);
+    server.share(session.as_str(), &alice, &bob, "view").await;
+    server.events();
+    let at = now_ms();
+    let last_active_at =
+        async || presence::session(&server.ctx, &alice.id, &session).await.unwrap().unwrap().last_active_at;
+    // A revoked guest's report neither counts nor hides the owner's, and the latest of those that count is written.
+    let reports = [(&bob, at - 9), (&alice, at - 8), (&carol, at - 1)];
+    let reports = reports.map(|(account, at)| seen(session.clone(), account, at));
+    presence::store_sessions(&server.ctx, &reports).await.unwrap();
+    assert_eq!(last_active_at().await, at - 8);
+    // Who has reported to another replica may be left out.
+    let nobody = Seen { id: session.clone(), account: AccountId::from(""), at: at - 3 };
+    presence::store_sessions(&server.ctx, &[seen(session.clone(), &bob, at - 5), nobody]).await.unwrap();
+    assert_eq!(last_active_at().await, at - 3);
+    silence(&server);
+}
+
 pub async fn ending(server: Rc<Server>) {
     let (alice, bob) = (server.account().await, server.account().await);
     let session = SessionId::from(server.session(&alice, "s").await);
@@ -113,6 +133,21 @@ pub async fn ending(server: Rc<Server>) {
     assert_eq!(one_ephemeral(&server, &alice), expected);
     let row = presence::session(&server.ctx, &alice.id, &session).await.unwrap();
     assert_eq!(row, Some(Standing { last_active_at: at, active: false }));
+
+    // Reports from before the end may be written after it: they have waited on another core, replica or worker.
+    for late in [at - 2_000, at] {
+        presence::store_sessions(&server.ctx, &[seen(session.clone(), &bob, late)]).await.unwrap();
+        let row = presence::session(&server.ctx, &alice.id, &session).await.unwrap();
+        assert_eq!(row, Some(Standing { last_active_at: at, active: false }), "{late}");
+    }
+    // It goes on.
+    presence::store_sessions(&server.ctx, &[seen(session.clone(), &alice, at + 1)]).await.unwrap();
+    let row = presence::session(&server.ctx, &alice.id, &session).await.unwrap();
+    assert_eq!(row, Some(Standing { last_active_at: at + 1, active: true }));
+    // While it is active its clients' clocks may differ.
+    presence::store_sessions(&server.ctx, &[seen(session.clone(), &bob, at - 9)]).await.unwrap();
+    let row = presence::session(&server.ctx, &alice.id, &session).await.unwrap();
+    assert_eq!(row, Some(Standing { last_active_at: at - 9, active: true }));
 }
 
 pub async fn falling_silent(server: Rc<Server>) {

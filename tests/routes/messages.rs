@@ -40,11 +40,11 @@ pub(crate) async fn numbering_and_local_ids(server: Rc<Server>) {
         )
     };
     let plain = r#"{"ciphertext":"third"}"#;
-    let third = server.raw(&head("h", plain), plain.as_bytes()).await;
+    let third = server.raw(head("h", plain), plain.as_bytes()).await;
     assert_eq!(third.body["message"]["localId"], "h");
-    assert_eq!(server.raw(&head("h", plain), plain.as_bytes()).await.body, third.body);
+    assert_eq!(server.raw(head("h", plain), plain.as_bytes()).await.body, third.body);
     let both = r#"{"ciphertext":"fourth","localId":"b"}"#;
-    assert_eq!(server.raw(&head("h", both), both.as_bytes()).await.body["message"]["localId"], "b");
+    assert_eq!(server.raw(head("h", both), both.as_bytes()).await.body["message"]["localId"], "b");
     for _ in 0..2 {
         let empty = post(&server, &alice, &session, json!({"ciphertext": "no local id", "localId": ""})).await;
         assert_eq!(empty.status, 200, "O-18: {}", empty.body);
@@ -58,6 +58,15 @@ pub(crate) async fn numbering_and_local_ids(server: Rc<Server>) {
     assert_eq!(item["session"]["seq"], 6);
     let changes = server.get(&alice, "/v2/changes?after=6").await;
     assert_eq!(changes["changes"][0]["hint"]["lastMessageSeq"], 6);
+    // Bytes outside ASCII, as browsers and proxies send them: no two keys become one.
+    let mut accented = Vec::new();
+    for key in ["k-\u{e9}", "k-\u{e8}"] {
+        let head: Vec<u8> = head(key, plain).chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
+        let answer = server.raw(head, plain.as_bytes()).await;
+        assert_eq!((answer.status, &answer.body["message"]["localId"]), (200, &json!(key)));
+        accented.push(text(&answer.body["message"]["id"]));
+    }
+    assert_ne!(accented[0], accented[1]);
 }
 
 pub(crate) async fn refusals(server: Rc<Server>) {

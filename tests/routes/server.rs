@@ -140,8 +140,8 @@ impl Server {
     }
 
     /// Sends a request as it is written.
-    pub(crate) async fn raw(&self, head: &str, body: &[u8]) -> Answer {
-        let response = self.api.handle(parse(head), body.to_vec(), self.peer.get()).await;
+    pub(crate) async fn raw(&self, head: impl AsRef<[u8]>, body: &[u8]) -> Answer {
+        let response = self.api.handle(parse(head.as_ref()), body.to_vec(), self.peer.get()).await;
         let body = match response.content_type {
             Some(kind) if kind.starts_with("application/json") => {
                 serde_json::from_slice(&response.body).expect("a JSON answer")
@@ -255,8 +255,8 @@ impl Server {
     }
 }
 
-pub(crate) fn parse(head: &str) -> RequestHead {
-    let parsed = HeadParser::new().parse(head.as_bytes(), &HeadLimits::default()).expect("a valid head");
+pub(crate) fn parse(head: &[u8]) -> RequestHead {
+    let parsed = HeadParser::new().parse(head, &HeadLimits::default()).expect("a valid head");
     parsed.expect("a complete head").0
 }
 

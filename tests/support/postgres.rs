@@ -4,7 +4,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "ports.rs"]
-mod ports;
+pub mod ports;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -95,10 +95,14 @@ impl Postgres {
 
     /// Runs SQL with psql and gives what it prints: a line per row, columns separated by `|`.
     pub fn psql(&self, database: &str, sql: &str) -> String {
+        let directory = self.directory.display().to_string().replace('/', "%2F");
+        self.psql_at(&format!("postgresql://postgres@{directory}:{}/{}", self.port, database.replace(' ', "%20")), sql)
+    }
+
+    /// As [`Postgres::psql`], over a URL that need not lead straight to this server.
+    pub fn psql_at(&self, url: &str, sql: &str) -> String {
         let output = Command::new(self.binaries.join("psql"))
-            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-h"])
-            .arg(&self.directory)
-            .args(["-p", &self.port.to_string(), "-d", database, "-c", sql])
+            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", sql])
             .output()
             .expect("psql runs");
         assert!(output.status.success(), "psql: {}\n{sql}", String::from_utf8_lossy(&output.stderr));

@@ -161,11 +161,13 @@ pub enum Expectation {
     Unsupported,
 }
 
-/// Finds the lines of a head in bytes that arrive in pieces. Four bytes of memory between the pieces.
+/// Finds the lines of a head in bytes that arrive in pieces. Six bytes of memory between the pieces.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Lines {
     line_start: u16,
     scanned: u16,
+    /// Whether bytes outside ASCII have been seen. They may belong to what follows the head.
+    wide: bool,
 }
 
 impl Lines {
@@ -174,7 +176,8 @@ impl Lines {
     pub(super) fn next<'w>(&mut self, window: &'w [u8]) -> Result<Option<(u16, &'w [u8])>, Error> {
         loop {
             let unseen = window.get(usize::from(self.scanned)..).unwrap_or_default();
-            let clean = printable_prefix(unseen);
+            let (clean, ascii) = printable_prefix(unseen);
+            self.wide |= !ascii;
             let found = unseen.get(clean).copied();
             let stop = self.scanned.saturating_add(offset(clean));
             match found {
@@ -203,6 +206,15 @@ impl Lines {
         }
     }
 
+    /// The text of a head that ends here, with its fields.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`], only for heads near the limit of what a position can say.
+    pub(super) fn table(self, window: &[u8], fields: Vec<Field>) -> Result<FieldTable, Error> {
+        let head = window.get(..usize::from(self.position())).unwrap_or(window);
+        if self.wide { FieldTable::widened(head, fields) } else { FieldTable::ascii(head, fields) }
+    }
+
     /// Where the next line starts: after the empty line, the length of the head.
     pub(super) fn position(self) -> u16 {
         self.line_start
@@ -214,13 +226,16 @@ pub(super) fn offset(position: usize) -> u16 {
     u16::try_from(position).unwrap_or(u16::MAX)
 }
 
-/// Length of the longest prefix without control characters (0x00 to 0x1f, 0x7f), eight bytes at a time.
-fn printable_prefix(bytes: &[u8]) -> usize {
+/// Length of the longest prefix without control characters (0x00 to 0x1f, 0x7f), eight bytes at a time. Also, whether all
+/// bytes that were looked at are ASCII.
+fn printable_prefix(bytes: &[u8]) -> (usize, bool) {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGHS: u64 = 0x8080_8080_8080_8080;
     let (words, rest) = bytes.as_chunks::<8>();
+    let mut seen = 0;
     for (at, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
+        seen |= word;
         let below_space = word.wrapping_sub(ONES.wrapping_mul(0x20)) & !word;
         let delete = word ^ ONES.wrapping_mul(0x7f);
         let is_delete = delete.wrapping_sub(ONES) & !delete;
@@ -228,11 +243,11 @@ fn printable_prefix(bytes: &[u8]) -> usize {
         if marks != 0 {
             // A borrow can only mark bytes above one that is marked rightly, so the lowest mark is exact.
             let byte = usize::try_from(marks.trailing_zeros() / 8).unwrap_or(0);
-            return at.wrapping_mul(8).wrapping_add(byte);
+            return (at.wrapping_mul(8).wrapping_add(byte), seen & HIGHS == 0);
         }
     }
     let tail = rest.iter().position(|&byte| byte < 0x20 || byte == 0x7f).unwrap_or(rest.len());
-    words.len().wrapping_mul(8).wrapping_add(tail)
+    (words.len().wrapping_mul(8).wrapping_add(tail), seen & HIGHS == 0 && rest.is_ascii())
 }
 
 /// Where the name and the value of a field are in the text of its head.
@@ -285,14 +300,25 @@ pub(super) struct FieldTable {
 }
 
 impl FieldTable {
-    pub(super) fn new(head: &[u8], fields: Vec<Field>) -> Self {
-        let text = String::from_utf8(head.to_vec()).unwrap_or_else(|error| {
-            // Start lines and names are ASCII, so only values can be affected. Every byte outside ASCII becomes one
-            // character, so the ranges of the fields stay true.
-            let bytes = error.into_bytes();
-            bytes.into_iter().map(|byte| if byte.is_ascii() { char::from(byte) } else { '?' }).collect()
-        });
-        Self { text: text.into_boxed_str(), fields }
+    fn ascii(head: &[u8], fields: Vec<Field>) -> Result<Self, Error> {
+        match String::from_utf8(head.to_vec()) {
+            Ok(text) => Ok(Self { text: text.into_boxed_str(), fields }),
+            Err(_) => Self::widened(head, fields),
+        }
+    }
+
+    /// Reads every byte as the character of that number (ISO 8859-1), as Node does: no two values become the same. Those
+    /// outside ASCII take two bytes here.
+    #[cold]
+    fn widened(head: &[u8], mut fields: Vec<Field>) -> Result<Self, Error> {
+        let mut positions = Widened { head, at: 0, shift: 0 };
+        for field in &mut fields {
+            for position in [&mut field.name_start, &mut field.name_end, &mut field.value_start, &mut field.value_end] {
+                *position = positions.next(*position).ok_or(Error::TooLarge)?;
+            }
+        }
+        let text: String = head.iter().copied().map(char::from).collect();
+        Ok(Self { text: text.into_boxed_str(), fields })
     }
 
     pub(super) fn text(&self, range: Range<usize>) -> &str {
@@ -317,6 +343,24 @@ impl FieldTable {
 
     pub(super) fn first(&self, name: &str) -> Option<&str> {
         self.all(name).next()
+    }
+}
+
+/// Where positions of a head are in its text. They have to be asked for in order.
+struct Widened<'h> {
+    head: &'h [u8],
+    at: u16,
+    /// Bytes outside ASCII before `at`.
+    shift: u16,
+}
+
+impl Widened<'_> {
+    fn next(&mut self, position: u16) -> Option<u16> {
+        let between = self.head.get(usize::from(self.at)..usize::from(position))?;
+        let wide = between.iter().filter(|byte| !byte.is_ascii()).count();
+        self.shift = self.shift.checked_add(u16::try_from(wide).ok()?)?;
+        self.at = position;
+        position.checked_add(self.shift)
     }
 }
 
@@ -480,7 +524,10 @@ mod tests {
             bytes in proptest::collection::vec(prop_oneof![20 => 0x20_u8..=0xff, 1 => any::<u8>()], 0..64)
         ) {
             let slow = bytes.iter().position(|&byte| byte < 0x20 || byte == 0x7f).unwrap_or(bytes.len());
-            prop_assert_eq!(printable_prefix(&bytes), slow);
+            let (clean, ascii) = printable_prefix(&bytes);
+            prop_assert_eq!(clean, slow);
+            prop_assert!(!ascii || bytes.iter().take(clean).all(u8::is_ascii));
+            prop_assert!(ascii || !bytes.is_ascii());
         }
     }
 }

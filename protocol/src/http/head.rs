@@ -103,7 +103,7 @@ impl HeadParser {
         }
         let consumed = usize::from(self.lines.position());
         let parser = std::mem::take(self);
-        let table = FieldTable::new(window.get(..consumed).unwrap_or(window), parser.fields);
+        let table = parser.lines.table(window, parser.fields)?;
         Ok((RequestHead { table, line, semantics }, consumed))
     }
 }
@@ -145,7 +145,7 @@ fn is_target(target: &[u8]) -> bool {
 
 /// A complete request head: one copy of its bytes, and where the fields are in it.
 ///
-/// Bytes outside ASCII in values that are not UTF-8 read as `?`.
+/// A byte outside ASCII in a value reads as the character of that number (ISO 8859-1).
 #[derive(Clone)]
 pub struct RequestHead {
     table: FieldTable,

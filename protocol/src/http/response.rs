@@ -45,7 +45,7 @@ impl ResponseParser {
             if line.is_empty() {
                 let consumed = usize::from(self.lines.position());
                 let parser = std::mem::take(self);
-                let table = FieldTable::new(window.get(..consumed).unwrap_or(window), parser.fields);
+                let table = parser.lines.table(window, parser.fields)?;
                 return Ok(Some((ResponseHead { table, line: status_line, semantics: parser.semantics }, consumed)));
             }
             if self.fields.len() >= usize::from(limits.fields_max) {

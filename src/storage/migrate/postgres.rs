@@ -21,7 +21,7 @@ use crate::storage::value::Value;
 /// Migrations rebuild indexes and wait for other processes' migrations.
 const STATEMENT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3600);
 
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock(72707369)";
+const LOCK: &str = "SELECT pg_advisory_xact_lock(72707369)";
 
 const TABLE: &str = "CREATE TABLE happier_migrations (
     number INTEGER NOT NULL PRIMARY KEY,
@@ -98,7 +98,7 @@ impl Next {
 /// Opens a transaction, takes the lock and finds out what is to be done.
 async fn next(connection: &Connection, schema: &str) -> Result<Next, Error> {
     let error = |fault: Fault| fault.error;
-    connection.batch(BEGIN).await.map_err(error)?;
+    connection.batch(&format!("{}; {LOCK}", connection.begin())).await.map_err(error)?;
     if schema != "public" {
         let name = schema.replace('"', "\"\"");
         connection.batch(&format!("CREATE SCHEMA IF NOT EXISTS \"{name}\"")).await.map_err(error)?;

@@ -5,11 +5,14 @@
 //! Invariant: a connection inside a transaction is marked until the transaction has ended for certain; a marked
 //! connection is never given to anybody else.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio_postgres::config::SslMode;
@@ -26,6 +29,8 @@ use crate::storage::value::{Row, Value};
 
 /// The longest a statement may take unless the URL's `socket_timeout` says otherwise.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
+
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
 /// What is needed to make connections.
 pub(crate) struct Connector {
@@ -70,11 +75,12 @@ impl Connector {
                 client,
                 statements: Mutex::default(),
                 prepare: settings.prepare,
+                begin: begin(settings),
                 timeout: settings.socket_timeout.unwrap_or(STATEMENT_TIMEOUT),
                 in_transaction: AtomicBool::new(false),
                 stuck: AtomicBool::new(false),
             };
-            connection.prepare_session(&settings.schema).await?;
+            connection.prepare_session(settings).await?;
             Ok(connection)
         });
         made.await.unwrap_or_else(|_| Err(unreachable(format!("no answer within {:?}", settings.connect_timeout))))
@@ -127,12 +133,25 @@ fn refused(fault: Fault, place: &str) -> Fault {
     }
 }
 
+/// What a session is given: the schema of the URL, so that no other one can come first, and times without an offset.
+fn session(settings: &Settings, scope: &str) -> String {
+    let schema = settings.schema.replace('"', "\"\"");
+    format!("SET {scope} search_path TO \"{schema}\"; SET {scope} TIME ZONE 'UTC'")
+}
+
+/// How a transaction begins. Behind a pooler it may run on another server connection than the one before, and somebody
+/// else's comes after it: so it brings what it needs itself, and leaves nothing.
+fn begin(settings: &Settings) -> Cow<'static, str> {
+    if settings.prepare { BEGIN.into() } else { format!("{BEGIN}; {}", session(settings, "LOCAL")).into() }
+}
+
 /// A connection that answers.
 pub(crate) struct Connection {
     client: Client,
     /// By the address of the text. Statements are statics, so their addresses stay.
     statements: Mutex<HashMap<(usize, usize), tokio_postgres::Statement>>,
     prepare: bool,
+    begin: Cow<'static, str>,
     timeout: Duration,
     in_transaction: AtomicBool,
     /// An answer did not come in time. Whatever is the matter, later statements would wait behind it.
@@ -149,27 +168,25 @@ impl Connection {
         self.in_transaction.store(in_transaction, Ordering::Relaxed);
     }
 
-    async fn prepare_session(&self, schema: &str) -> Result<(), Fault> {
+    /// The statement that begins a transaction.
+    pub(crate) fn begin(&self) -> &str {
+        &self.begin
+    }
+
+    async fn prepare_session(&self, settings: &Settings) -> Result<(), Fault> {
         if self.prepare {
-            let schema = schema.replace('"', "\"\"");
-            return self.batch(&format!("SET search_path TO \"{schema}\"; SET TIME ZONE 'UTC'")).await;
+            return self.batch(&session(settings, "SESSION")).await;
         }
-        // Behind a pooler every transaction may run on another server connection, so nothing may be left there. The
-        // enums are looked up once: tokio-postgres prepares a statement for that, which has to stay within one
+        // The enums are looked up once: tokio-postgres prepares a statement for that, which has to stay within one
         // transaction and is removed at its end.
-        if schema != "public" {
-            let schema = schema.replace('"', "\"\"");
-            self.batch(&format!("SET search_path TO \"{schema}\"")).await?;
-        }
-        self.batch("BEGIN; DEALLOCATE ALL").await?;
+        self.batch(&format!("{}; DEALLOCATE ALL", self.begin)).await?;
         let known = "SELECT NULL::\"RelationshipStatus\", NULL::\"ShareAccessLevel\"";
         match self.client.query_typed(known, &[]).await.map_err(Fault::from) {
-            // An empty database has no enums yet.
-            Ok(_) | Err(Fault { kind: FaultKind::Final, .. }) => {}
-            Err(fault) => return Err(fault),
+            Ok(_) => self.batch("DEALLOCATE ALL; COMMIT").await,
+            // An empty database has no enums yet, and nothing was prepared.
+            Err(Fault { kind: FaultKind::Final, .. }) => self.batch("ROLLBACK").await,
+            Err(fault) => Err(fault),
         }
-        self.batch("ROLLBACK").await?;
-        self.batch("DEALLOCATE ALL").await
     }
 
     /// Runs statements without parameters that give no rows.
@@ -202,6 +219,29 @@ impl Connection {
         }
     }
 
+    /// As [`Connection::query`], outside of any other transaction.
+    pub(super) async fn query_alone(&self, sql: &'static str, params: &[Value]) -> Result<Vec<Row>, Fault> {
+        if self.prepare { self.query(sql, params).await } else { Box::pin(self.alone(self.query(sql, params))).await }
+    }
+
+    /// As [`Connection::execute`], outside of any other transaction.
+    pub(super) async fn execute_alone(&self, sql: &'static str, params: &[Value]) -> Result<u64, Fault> {
+        if self.prepare {
+            self.execute(sql, params).await
+        } else {
+            Box::pin(self.alone(self.execute(sql, params))).await
+        }
+    }
+
+    /// Runs a statement in a transaction of its own, which says where its names are found. All of it goes out at once,
+    /// so it is one round trip, no caller comes in between, and the server ends it also if nobody waits any more.
+    async fn alone<T>(&self, statement: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+        let rest = in_order(statement, self.batch("COMMIT"));
+        let (begun, (result, committed)) = in_order(self.batch(&self.begin), rest).await;
+        // After a statement that failed, COMMIT rolls back, which is no failure of its own.
+        begun.and(result).and_then(|value| committed.map(|()| value))
+    }
+
     async fn prepared(&self, sql: &'static str) -> Result<tokio_postgres::Statement, Fault> {
         let key = (sql.as_ptr().addr(), sql.len());
         let known = self.statements.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
@@ -227,6 +267,32 @@ impl Connection {
             }
         }
     }
+}
+
+/// Runs two futures at once, the first always a step ahead: what it sends goes out before what the second sends.
+pub(super) async fn in_order<A, B>(first: impl Future<Output = A>, second: impl Future<Output = B>) -> (A, B) {
+    let (mut first, mut second) = (pin!(first), pin!(second));
+    let (mut a, mut b) = (None, None);
+    poll_fn(move |cx| {
+        if a.is_none()
+            && let Poll::Ready(value) = first.as_mut().poll(cx)
+        {
+            a = Some(value);
+        }
+        if b.is_none()
+            && let Poll::Ready(value) = second.as_mut().poll(cx)
+        {
+            b = Some(value);
+        }
+        match (a.take(), b.take()) {
+            (Some(a), Some(b)) => Poll::Ready((a, b)),
+            (left, right) => {
+                (a, b) = (left, right);
+                Poll::Pending
+            }
+        }
+    })
+    .await
 }
 
 fn check(params: &[Value]) -> Result<(), Error> {

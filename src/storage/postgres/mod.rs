@@ -12,12 +12,11 @@ mod settings;
 mod stream;
 mod tls;
 
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
+use self::connection::in_order;
 use self::convert::FaultKind;
 use super::db::Tx;
 use super::error::Error;
@@ -57,11 +56,11 @@ impl Postgres {
     }
 
     pub(super) async fn query(&self, statement: &'static Statement, params: &[Value]) -> Result<Vec<Row>, Error> {
-        self.repeat(statement, async |connection| connection.query(statement.postgres, params).await).await
+        self.repeat(statement, async |connection| connection.query_alone(statement.postgres, params).await).await
     }
 
     pub(super) async fn execute(&self, statement: &'static Statement, params: &[Value]) -> Result<u64, Error> {
-        self.repeat(statement, async |connection| connection.execute(statement.postgres, params).await).await
+        self.repeat(statement, async |connection| connection.execute_alone(statement.postgres, params).await).await
     }
 
     /// Runs a single statement until it succeeds or must not be sent again.
@@ -180,7 +179,7 @@ impl Transaction {
         } else {
             self.begun = true;
             self.connection.mark(true);
-            let begin = Box::pin(self.connection.batch("BEGIN ISOLATION LEVEL READ COMMITTED"));
+            let begin = Box::pin(self.connection.batch(self.connection.begin()));
             let (begun, result) = in_order(begin, statement).await;
             begun.and(result)
         };
@@ -210,30 +209,4 @@ impl Transaction {
             self.connection.mark(false);
         }
     }
-}
-
-/// Runs two futures at once, the first always a step ahead: what it sends goes out before what the second sends.
-async fn in_order<A, B>(first: impl Future<Output = A>, second: impl Future<Output = B>) -> (A, B) {
-    let (mut first, mut second) = (pin!(first), pin!(second));
-    let (mut a, mut b) = (None, None);
-    poll_fn(move |cx| {
-        if a.is_none()
-            && let Poll::Ready(value) = first.as_mut().poll(cx)
-        {
-            a = Some(value);
-        }
-        if b.is_none()
-            && let Poll::Ready(value) = second.as_mut().poll(cx)
-        {
-            b = Some(value);
-        }
-        match (a.take(), b.take()) {
-            (Some(a), Some(b)) => Poll::Ready((a, b)),
-            (left, right) => {
-                (a, b) = (left, right);
-                Poll::Pending
-            }
-        }
-    })
-    .await
 }

@@ -30,7 +30,7 @@ pub struct Settings {
     /// The longest a statement may take.
     pub socket_timeout: Option<Duration>,
     /// Whether statements are prepared once per connection. Off for a pooler in transaction mode (`pgbouncer=true`) and
-    /// for `statement_cache_size=0`.
+    /// for `statement_cache_size=0`. Then nothing is left in a session either; every transaction brings what it needs.
     pub prepare: bool,
 }
 

@@ -78,6 +78,24 @@ test('reports of all api processes reach the rows', async () => {
   await until(async () => (await pending()) === 0, 'acknowledged');
 });
 
+test('a session that was ended stays so, whatever is still in the queue', async () => {
+  const device = await account.device().ready();
+  const { sessions: [ended, lively] } = await subjects(2);
+  const at = Date.now() - 5_000;
+  device.socket.emit('session-alive', { sid: ended, time: at, thinking: false });
+  await device.fence();
+  await until(async () => (await unread()) > 0 || (await pending()) > 0, 'in the queue');
+  device.socket.emit('session-end', { sid: ended, time: at + 1 });
+  await until(() => device.ephemerals.some(({ id, active }) => id === ended && !active), 'ended');
+  // Another replica's report from before the end, and one that leaves out its account, which it may.
+  await cluster.redis.client.xadd(KEY, '*', 'kind', 'session', 'id', ended, 'ts', String(at - 1), 'accountId', await account.id());
+  await cluster.redis.client.xadd(KEY, '*', 'kind', 'session', 'id', lively, 'ts', String(at + 2), 'accountId', '');
+  await until(() => areStored(new Map([[lively, at + 2]])), 'stored');
+  await until(async () => (await pending()) === 0 && (await unread()) === 0, 'acknowledged');
+  const rows = await cluster.rows(`SELECT active, round(extract(epoch FROM "lastActiveAt") * 1000) FROM "Session" WHERE id = '${ended}'`);
+  assert.deepEqual(rows, [['f', String(at + 1)]]);
+});
+
 test('killed between reading and writing: the next worker claims what was read, and nothing is lost', async () => {
   const devices = await Promise.all(cluster.replicas.map((server) => account.device({ server }).ready()));
   const [early, late] = [await subjects(), await subjects()];
