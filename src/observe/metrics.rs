@@ -45,6 +45,8 @@ pub enum Counter {
     RateLimited,
     /// Work was refused because too much of its kind waits; which kind.
     PoolRefused(&'static str),
+    /// A socket event was refused because its connection has too much under way; which event.
+    EventRefused(&'static str),
 }
 
 /// What the exposition says about a counter.
@@ -54,7 +56,7 @@ struct Family {
     labels: &'static [&'static str],
 }
 
-const FAMILIES: [Family; 14] = [
+const FAMILIES: [Family; 15] = [
     family("session_alive_events_total", "Total number of session-alive events", &[]),
     family("machine_alive_events_total", "Total number of machine-alive events", &[]),
     family("session_cache_operations_total", "Total session cache operations", &["operation", "result"]),
@@ -76,6 +78,11 @@ const FAMILIES: [Family; 14] = [
         "happier_pool_refusals_total",
         "Calls, files, images and pieces of the web UI refused because too many wait",
         &["pool"],
+    ),
+    family(
+        "happier_events_refused_total",
+        "Socket events refused because too many of their connection wait",
+        &["event_type"],
     ),
 ];
 
@@ -101,6 +108,7 @@ impl Counter {
             Self::PayloadTooLarge => (11, ["", ""]),
             Self::RateLimited => (12, ["", ""]),
             Self::PoolRefused(pool) => (13, [pool, ""]),
+            Self::EventRefused(event) => (14, [event, ""]),
         }
     }
 }

@@ -128,11 +128,16 @@ impl Hub {
     /// Leaves a message for another core, and says whether it was taken. A mailbox that is full refuses it; see
     /// [`Self::overflowed`] for what comes of that.
     pub fn post(&self, to: CoreId, message: Message) -> bool {
-        let taken = self.mailboxes[to.index()].send(message).is_ok();
-        if !taken {
+        self.try_post(to, message).is_none()
+    }
+
+    /// The same for whoever has to deal with what was refused: gives it back.
+    pub(super) fn try_post(&self, to: CoreId, message: Message) -> Option<Message> {
+        let refused = self.mailboxes[to.index()].send(message).err();
+        if refused.is_some() {
             log::error!("core {} does not keep up: its mailbox is full", to.0);
         }
-        taken
+        refused
     }
 
     pub(super) fn cores_len(&self) -> usize {

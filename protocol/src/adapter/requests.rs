@@ -20,6 +20,8 @@ pub enum Failure {
     Nobody,
     /// The server that has the socket has gone.
     Gone,
+    /// The server that has the socket says that it will not acknowledge.
+    Withdrawn,
     /// Nobody has answered in time.
     TimedOut,
 }
@@ -73,7 +75,7 @@ impl Requests {
         self.open.remove(id.as_str()).is_some()
     }
 
-    /// A server has said that the socket has gone without an answer. `Some`: nobody else has it, the request is over.
+    /// A server has said that its socket will not acknowledge. `Some`: nobody else has it, the request is over.
     pub fn withdrew(&mut self, id: &RequestId, uid: &Uid) -> Option<Failure> {
         let request = self.open.get_mut(id.as_str())?;
         request.silent.remove(uid);
@@ -81,7 +83,7 @@ impl Requests {
         if was_last {
             self.open.remove(id.as_str());
         }
-        was_last.then_some(Failure::Gone)
+        was_last.then_some(Failure::Withdrawn)
     }
 
     /// A server has gone. Requests that it was to answer are over.
@@ -236,7 +238,7 @@ mod tests {
         let (mut requests, id) = begun(&membership);
         assert_eq!(requests.withdrew(&id, &uid(2)), None, "it never had it");
         requests.counted(&id, &uid(1), 1);
-        assert_eq!(requests.withdrew(&id, &uid(1)), Some(Failure::Gone));
+        assert_eq!(requests.withdrew(&id, &uid(1)), Some(Failure::Withdrawn));
         assert_eq!(requests.withdrew(&id, &uid(1)), None);
     }
 

@@ -67,8 +67,9 @@ impl Door {
             Ok(place) => place,
             Err(refusal) => return ack.answer(&refusal),
         };
+        let Some(slot) = self.enter(caller, incoming) else { return ack.answer(&Refusal::new(INTERNAL)) };
         let (door, account) = (self.me(), caller.account.clone());
-        self.spawn(async move {
+        self.spawn(slot, async move {
             match access_keys::read(&door.ctx, &account, &place).await {
                 Ok(Read::Found(key)) => ack.answer(&Answer { ok: true, access_key: Some(key.into()) }),
                 Ok(Read::Absent) => ack.answer(&Answer { ok: true, access_key: None }),

@@ -156,8 +156,9 @@ impl Door {
             Ok(id) => id,
             Err(refusal) => return ack.answer(&refusal),
         };
+        let Some(slot) = self.enter(caller, incoming) else { return ack.answer(&Refusal::INTERNAL) };
         let (door, account) = (self.me(), caller.account.clone());
-        self.spawn(async move {
+        self.spawn(slot, async move {
             match artifacts::read(&door.ctx, &account, &id).await {
                 Ok(Some(artifact)) => ack.answer(&Success::of(artifact)),
                 Ok(None) => ack.answer(&NOT_FOUND),
@@ -173,8 +174,9 @@ impl Door {
             Ok(create) => create,
             Err(refusal) => return ack.answer(&refusal),
         };
+        let Some(slot) = self.enter(caller, incoming) else { return ack.answer(&Refusal::INTERNAL) };
         let (door, account) = (self.me(), caller.account.clone());
-        self.spawn(async move {
+        self.spawn(slot, async move {
             match artifacts::create(&door.ctx, &account, create).await {
                 Ok(Created::Artifact(artifact)) => ack.answer_behind_updates(&account, &Success::of(artifact)),
                 Ok(Created::Foreign) => ack.answer(&Refusal("Artifact already exists")),
@@ -190,11 +192,12 @@ impl Door {
             Ok(update) => update,
             Err(refusal) => return ack.answer(&refusal),
         };
+        let Some(slot) = self.enter(caller, incoming) else { return ack.answer(&Refusal::INTERNAL) };
         let (door, account) = (self.me(), caller.account.clone());
         let text = |part: &Option<Part>| part.as_ref().map(|part| Arc::clone(&part.text));
         let (header, body) = (text(&update.header), text(&update.body));
         let new = |text: Option<Arc<str>>, version| text.zip(version).map(|(data, version)| New { version, data });
-        self.spawn(async move {
+        self.spawn(slot, async move {
             match artifacts::update(&door.ctx, &account, &id, update).await {
                 Ok(Updated::Done { header_version, body_version }) => {
                     let (header, body) = (new(header, header_version), new(body, body_version));
@@ -217,8 +220,9 @@ impl Door {
             Ok(id) => id,
             Err(refusal) => return ack.answer(&refusal),
         };
+        let Some(slot) = self.enter(caller, incoming) else { return ack.answer(&Refusal::INTERNAL) };
         let (door, account) = (self.me(), caller.account.clone());
-        self.spawn(async move {
+        self.spawn(slot, async move {
             match artifacts::delete(&door.ctx, &account, &id).await {
                 Ok(true) => ack.answer_behind_updates(&account, &Success { result: "success", artifact: None }),
                 Ok(false) => ack.answer(&NOT_FOUND),

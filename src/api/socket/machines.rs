@@ -64,8 +64,9 @@ impl Door {
             Ok(edit) => edit,
             Err(refusal) => return ack.answer(&refusal),
         };
+        let Some(slot) = self.enter(caller, incoming) else { return ack.answer(&Refusal::INTERNAL) };
         let (door, account) = (self.me(), caller.account.clone());
-        self.spawn(async move {
+        self.spawn(slot, async move {
             const MISMATCH: &str = "version-mismatch";
             match machines::update(&door.ctx, &account, &machine, part, Arc::clone(&value), expected_version).await {
                 Ok(Updated::Done { version }) => {

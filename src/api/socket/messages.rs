@@ -42,7 +42,7 @@ impl Door {
             }
         };
         if self.serial.run(caller.key, bytes, job).is_err() {
-            log::warn!("a connection has more messages waiting than it may have");
+            self.count_refused(incoming.name);
             self.refuse(late, "internal");
         }
     }

@@ -3,10 +3,11 @@
 //! Owns: what an event's arguments and acknowledgement look like. Never: rules (`domain`), delivery (`realtime`).
 //! Events are taken in order of arrival. What needs the database runs as a task of its own, so that a slow event does
 //! not hold up the next one; only the `message` events of one connection, and its `usage-report` events, wait for each
-//! other ([`serial`]).
+//! other ([`serial`]). How much of one connection may be under way or wait is limited ([`under_way`]).
 
 pub mod access_keys;
 pub mod artifacts;
+mod class;
 pub mod data;
 pub mod machines;
 pub mod messages;
@@ -15,6 +16,7 @@ pub mod refusal;
 pub mod rpc;
 pub mod serial;
 pub mod sessions;
+pub mod under_way;
 pub mod usage;
 
 use std::cell::{Cell, RefCell};
@@ -24,10 +26,11 @@ use serde::Serialize;
 
 use self::data::{Data, truthy};
 use self::serial::Serial;
+use self::under_way::{Slot, UnderWay};
 use crate::crypto::token::TokenCache;
 use crate::domain::Context;
 use crate::domain::machines::Part;
-use crate::model::ids::{AccountId, MachineId, SessionId, SocketId};
+use crate::model::ids::{AccountId, MachineId, SocketId};
 use crate::observe::metrics::Counter;
 use crate::realtime::application::{Admission, Application, Caller, Incoming};
 use crate::realtime::home::Class;
@@ -45,6 +48,7 @@ pub struct Door {
     pub(super) serial: Serial,
     pub(super) presence: Rc<Presence>,
     pub(super) usage_reports: Serial,
+    under_way: UnderWay,
     /// Tasks of events under way.
     running: Cell<usize>,
 }
@@ -102,6 +106,7 @@ impl Door {
             serial: Serial::default(),
             presence: Rc::default(),
             usage_reports: Serial::default(),
+            under_way: UnderWay::default(),
             running: Cell::new(0),
         })
     }
@@ -116,8 +121,35 @@ impl Door {
         self.serial.is_empty() && self.usage_reports.is_empty() && self.running.get() == 0
     }
 
-    /// Runs what an event asks for as a task of its own; shutdown waits for it.
-    pub(super) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+    /// A slot for an event whose answer will wait for something. `None`: its connection has too much under way
+    /// already, and the event is to be refused.
+    pub(super) fn enter(&self, caller: &Caller<'_>, incoming: &Incoming<'_>) -> Option<Slot> {
+        let slot = self.under_way.enter(caller.key, incoming.data.map_or(0, str::len)).ok();
+        if slot.is_none() {
+            self.count_refused(incoming.name);
+        }
+        slot
+    }
+
+    /// Counts an event that is refused because of what its connection has under way.
+    pub(super) fn count_refused(&self, event: &str) {
+        // A line of the log for each would let a client fill it.
+        log::debug!("a connection has too much under way for another event of its kind: {event}");
+        let known = WAITING_EVENTS.into_iter().find(|known| *known == event);
+        debug_assert!(known.is_some(), "{event} waits and is not listed");
+        self.ctx.metrics.inc(Counter::EventRefused(known.unwrap_or("other")));
+    }
+
+    /// Runs what an event asks for as a task of its own, which keeps its slot until it is done.
+    pub(super) fn spawn(&self, slot: Slot, task: impl Future<Output = ()> + 'static) {
+        self.run(async move {
+            task.await;
+            drop(slot);
+        });
+    }
+
+    /// Runs a task of its own; shutdown waits for it.
+    fn run(&self, task: impl Future<Output = ()> + 'static) {
         let door = self.me();
         door.running.set(door.running.get() + 1);
         monoio::spawn(async move {
@@ -145,22 +177,7 @@ impl Application for Door {
         let Some(token) = auth.member("token").filter(|raw| truthy(raw)) else {
             return Err("Missing authentication token");
         };
-        let client_type = auth.member("clientType").filter(|raw| truthy(raw)).and_then(data::text);
-        let present = |name| auth.member(name).filter(|raw| truthy(raw)).map(data::textual);
-        let class = match client_type.as_deref() {
-            Some("session-scoped") => match present("sessionId") {
-                Some(id) => Class::Session(SessionId::from(id)),
-                None => return Err("Session ID required for session-scoped clients"),
-            },
-            Some("machine-scoped") => match present("machineId") {
-                Some(id) => Class::Machine(MachineId::from(id)),
-                None => return Err("Machine ID required for machine-scoped clients"),
-            },
-            Some("user-scoped") => Class::User,
-            // A `clientType` that is present but no text is "any other value".
-            None if auth.member("clientType").is_none_or(|raw| !truthy(raw)) => Class::User,
-            _ => Class::Other,
-        };
+        let class = class::class(&auth)?;
         let account = data::text(token)
             .and_then(|token| self.tokens.borrow_mut().verify(&self.ctx.tokens, &token, crate::model::time::now_ms()));
         match account {
@@ -170,7 +187,7 @@ impl Application for Door {
     }
 
     fn joined(&self, caller: &Caller<'_>, class: &Class) {
-        self.ctx.metrics.connected(kind(class));
+        self.ctx.metrics.connected(class::label(class));
         if let Class::Machine(machine) = class {
             self.machine_activity(caller.account, machine, true);
         }
@@ -178,7 +195,7 @@ impl Application for Door {
 
     fn left(&self, caller: &Caller<'_>, class: &Class) {
         self.ctx.metrics.inc(Counter::WebsocketEvent("disconnect"));
-        self.ctx.metrics.disconnected(kind(class));
+        self.ctx.metrics.disconnected(class::label(class));
         if let Class::Machine(machine) = class {
             self.machine_activity(caller.account, machine, false);
         }
@@ -187,7 +204,7 @@ impl Application for Door {
     fn reconsider(&self, call: Box<Call>) {
         let session = crate::domain::approvals::session_of(&call.method);
         match (call.on_behalf_of.clone(), session) {
-            (Some(caller), Some(session)) => self.delegated(caller, session, *call),
+            (Some(caller), Some(session)) => self.run(self.delegated(caller, session, *call)),
             _ => self.hub.rpc_call(*call),
         }
     }
@@ -218,11 +235,21 @@ impl Application for Door {
     }
 }
 
-/// Label of the connection gauge; the class *other* counts as user-scoped.
-fn kind(class: &Class) -> &'static str {
-    match class {
-        Class::User | Class::Other => "user-scoped",
-        Class::Session(_) => "session-scoped",
-        Class::Machine(_) => "machine-scoped",
-    }
-}
+/// The events whose answers wait for the database, as metrics label them.
+const WAITING_EVENTS: [&str; 15] = [
+    "message",
+    "usage-report",
+    "update-metadata",
+    "update-state",
+    "session-alive",
+    "session-end",
+    "machine-alive",
+    "machine-update-metadata",
+    "machine-update-state",
+    "artifact-read",
+    "artifact-create",
+    "artifact-update",
+    "artifact-delete",
+    "access-key-get",
+    "rpc-call",
+];

@@ -25,8 +25,9 @@ impl Door {
             return self.session_seen(caller.account, &session, activity);
         }
         self.ctx.metrics.inc(Counter::SessionCache("session_validation", "miss"));
+        let Some(slot) = self.enter(caller, incoming) else { return };
         let (door, account) = (self.me(), caller.account.clone());
-        self.spawn(async move {
+        self.spawn(slot, async move {
             match presence::session(&door.ctx, &account, &session).await {
                 Ok(Some(standing)) => {
                     door.presence.sessions.borrow_mut().admit(&session, &account, standing, now);
@@ -46,8 +47,9 @@ impl Door {
 
     pub(super) fn session_end(&self, caller: &Caller<'_>, incoming: &Incoming<'_>) {
         let Some((session, at)) = report(&Data::new(incoming.data), "sid", now_ms()) else { return };
+        let Some(slot) = self.enter(caller, incoming) else { return };
         let (door, account, session) = (self.me(), caller.account.clone(), SessionId::from(session));
-        self.spawn(async move {
+        self.spawn(slot, async move {
             match presence::end_session(&door.ctx, &account, &session, at).await {
                 // A sign of life from before the end must not be written after it.
                 Ok(true) => door.presence.sessions.borrow_mut().end(&session),
@@ -68,8 +70,9 @@ impl Door {
             return self.machine_seen(caller.account, &machine, at);
         }
         self.ctx.metrics.inc(Counter::SessionCache("machine_validation", "miss"));
+        let Some(slot) = self.enter(caller, incoming) else { return };
         let (door, account) = (self.me(), caller.account.clone());
-        self.spawn(async move {
+        self.spawn(slot, async move {
             match presence::machine(&door.ctx, &account, &machine).await {
                 Ok(Some(standing)) => {
                     door.presence.machines.borrow_mut().admit(&machine, &account, standing, now);

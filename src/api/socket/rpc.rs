@@ -61,14 +61,22 @@ impl Door {
         };
         match session {
             None => self.hub.rpc_call(call),
-            Some(session) => self.delegated(caller.account.clone(), session, call),
+            Some(session) => match self.enter(caller, incoming) {
+                Some(slot) => self.spawn(slot, self.delegated(caller.account.clone(), session, call)),
+                None => self.hub.rpc_refuse(&call, Outcome::Failed),
+            },
         }
     }
 
     /// A call that may address another account: the share is read, now and whenever the call has waited.
-    pub(super) fn delegated(&self, caller: AccountId, session: SessionId, call: Call) {
+    pub(super) fn delegated(
+        &self,
+        caller: AccountId,
+        session: SessionId,
+        call: Call,
+    ) -> impl Future<Output = ()> + use<> {
         let door = self.me();
-        self.spawn(async move {
+        async move {
             match approvals::callee(&door.ctx, &caller, &session).await {
                 Ok(Callee::Account(account)) => {
                     let on_behalf_of = Some(caller).filter(|caller| *caller != account);
@@ -80,7 +88,7 @@ impl Door {
                     door.hub.rpc_refuse(&call, Outcome::Failed);
                 }
             }
-        });
+        }
     }
 }
 

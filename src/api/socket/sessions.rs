@@ -2,8 +2,8 @@
 
 use protocol::json;
 
+use super::Door;
 use super::data::{Data, Unstorable};
-use super::{Ack, Door};
 use crate::domain::sessions::{self, Edit, Edits, Updated, Versioned, VersionedParts};
 use crate::model::ids::SessionId;
 use crate::realtime::application::{Caller, Incoming};
@@ -21,24 +21,24 @@ impl From<Unstorable> for Invalid {
 
 impl Door {
     pub(super) fn update_metadata(&self, caller: &Caller<'_>, incoming: &Incoming<'_>) {
-        let ack = self.ack(caller, incoming);
         match metadata_edit(Data::new(incoming.data)) {
-            Ok((session, edits)) => self.update_session(caller, session, edits, ack),
-            Err(Invalid) => ack.send(ERROR),
+            Ok((session, edits)) => self.update_session(caller, incoming, session, edits),
+            Err(Invalid) => self.ack(caller, incoming).send(ERROR),
         }
     }
 
     pub(super) fn update_state(&self, caller: &Caller<'_>, incoming: &Incoming<'_>) {
-        let ack = self.ack(caller, incoming);
         match state_edit(Data::new(incoming.data)) {
-            Ok((session, edits)) => self.update_session(caller, session, edits, ack),
-            Err(Invalid) => ack.send(ERROR),
+            Ok((session, edits)) => self.update_session(caller, incoming, session, edits),
+            Err(Invalid) => self.ack(caller, incoming).send(ERROR),
         }
     }
 
-    fn update_session(&self, caller: &Caller<'_>, session: SessionId, edits: Edits, ack: Ack) {
+    fn update_session(&self, caller: &Caller<'_>, incoming: &Incoming<'_>, session: SessionId, edits: Edits) {
+        let ack = self.ack(caller, incoming);
+        let Some(slot) = self.enter(caller, incoming) else { return ack.send(ERROR) };
         let (door, account, socket) = (self.me(), caller.account.clone(), caller.socket);
-        self.spawn(async move {
+        self.spawn(slot, async move {
             // The update reaches the other participants before the acknowledgement reaches the sender.
             match sessions::update(&door.ctx, &account, &session, edits, Some(socket)).await {
                 Ok(Updated::Stored(parts)) => ack.send(&answer("success", &parts)),

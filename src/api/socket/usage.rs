@@ -90,7 +90,7 @@ impl Door {
             }
         };
         if self.usage_reports.run(caller.key, bytes, job).is_err() {
-            log::warn!("a connection has more usage reports waiting than it may have");
+            self.count_refused(incoming.name);
             late.answer(&Refusal(NOT_SAVED));
         }
     }

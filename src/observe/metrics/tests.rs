@@ -53,6 +53,7 @@ const EVERY: [(Counter, &str); FAMILIES.len()] = [
     (Counter::PayloadTooLarge, "happier_socket_payloads_refused_total 1"),
     (Counter::RateLimited, "happier_rate_limited_requests_total 1"),
     (Counter::PoolRefused("calls"), "happier_pool_refusals_total{pool=\"calls\"} 1"),
+    (Counter::EventRefused("artifact-create"), "happier_events_refused_total{event_type=\"artifact-create\"} 1"),
 ];
 
 #[test]
