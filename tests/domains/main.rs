@@ -60,6 +60,8 @@ const CASES: &[Case] = cases![
     kv::many_keys,
     kv::equal_keys,
     kv::simultaneous_writers,
+    kv::long_keys,
+    kv::costly_patterns,
     push_tokens::tokens,
     usage::reports,
     usage::queries,
