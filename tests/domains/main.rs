@@ -65,6 +65,7 @@ const CASES: &[Case] = cases![
     push_tokens::tokens,
     usage::reports,
     usage::queries,
+    usage::large_queries,
     connect::vendor_tokens,
     connect::github,
     connect::github_connecting,
