@@ -137,13 +137,25 @@ impl Node {
     /// Takes everything that the cores have left.
     pub(super) fn drain(self: &Rc<Self>) {
         let mut commands = Vec::new();
-        if self.inbox.take(&mut commands) {
-            // What was refused may have been anything. Those who are connected come again and say who they are.
-            log::error!("commands of the cores were refused: all clients are disconnected and catch up");
-            self.resync();
-        }
+        let overflowed = self.inbox.take(&mut commands);
         for command in commands {
             self.command(command);
+        }
+        if overflowed {
+            // What was refused may have been anything. Those who are connected come again and say who they are.
+            log::error!("commands of the cores were refused: all clients are disconnected and catch up");
+            self.forget_everybody();
+            self.resync();
+        }
+    }
+
+    /// Everybody whom the cores have named so far is going to be disconnected, and whose end was refused would stay for ever.
+    fn forget_everybody(&self) {
+        let mut state = self.state.borrow_mut();
+        state.directory = Directory::default();
+        self.metrics().set(Level::Connections, 0);
+        for (account, method, socket) in std::mem::take(&mut state.registrations).into_all() {
+            self.operate(&mut state, Operation::Delete { account, method, holder: socket.to_string(), ticket: None });
         }
     }
 
@@ -757,4 +769,90 @@ fn seq_of(arguments: &str) -> Option<i64> {
     let container = protocol::json::elements(arguments).nth(1)?;
     let mut members = protocol::json::members(container);
     members.find(|(name, _)| *name == r#""seq""#).and_then(|(_, value)| value.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::AtomicBool;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cluster::Place;
+    use crate::model::ids::SocketId;
+    use crate::runtime::mailbox::{Mailbox, mailbox_of};
+    use crate::runtime::slab::Slab;
+
+    /// Keeps what the one core would get.
+    #[derive(Default)]
+    struct Kept(Mutex<Vec<Inbound>>);
+
+    impl Cores for Kept {
+        fn count(&self) -> usize {
+            1
+        }
+
+        fn home_of(&self, _: &AccountId) -> CoreId {
+            CoreId(0)
+        }
+
+        fn post(&self, _: CoreId, inbound: Inbound) -> bool {
+            self.0.lock().unwrap().push(inbound);
+            true
+        }
+    }
+
+    fn node(depth_max: usize) -> (Rc<Node>, Arc<Mailbox<Command>>, Arc<Kept>) {
+        let (mailbox, inbox) = mailbox_of(depth_max).unwrap();
+        let shared = Shared { queued: AtomicUsize::new(0), lost: AtomicBool::new(false), metrics: Arc::default() };
+        let cores = Arc::new(Kept::default());
+        let nowhere = redis::Client::open("redis://127.0.0.1:1").unwrap();
+        let link = Link::new(nowhere, Duration::from_secs(1));
+        (Node::new(Uid::from_random(1), Arc::clone(&cores) as _, Arc::new(shared), inbox, link), mailbox, cores)
+    }
+
+    #[test]
+    fn nobody_whose_end_was_refused_stays() {
+        let (node, mailbox, cores) = node(3);
+        let account = AccountId::from("a");
+        let ticket = Ticket { core: CoreId(0), number: 1 };
+        let join = |socket: SocketId| {
+            let place = Place { core: CoreId(0), key: Slab::default().insert(()) };
+            Command::Joined { account: account.clone(), socket, place }
+        };
+        let register = |socket: SocketId| {
+            let (account, method) = (account.clone(), "m".to_string());
+            Command::Register { account, method, socket, ticket }
+        };
+        let (early, late) = (SocketId::random(), SocketId::random());
+        mailbox.send(join(early)).unwrap();
+        mailbox.send(register(early)).unwrap();
+        node.drain();
+        assert!(matches!(node.registered_here(&account, "m"), Some(Found::Here(holder, _)) if holder == early));
+        node.operations(10);
+
+        // One comes with the last that is taken; both ends are refused.
+        for command in [Command::Written(Vec::new()), Command::Written(Vec::new()), join(late)] {
+            mailbox.send(command).unwrap();
+        }
+        for socket in [early, late] {
+            assert!(mailbox.send(Command::Left { socket }).is_err());
+        }
+        node.drain();
+        assert!(cores.0.lock().unwrap().iter().any(|inbound| matches!(inbound, Inbound::Resync)));
+        assert_eq!((node.here(early.as_str()), node.here(late.as_str())), (None, None));
+        assert_eq!(node.registered_here(&account, "m"), None);
+        assert_eq!(node.metrics().level(Level::Connections), 0);
+        let operations = node.operations(10);
+        assert!(
+            matches!(&operations[..], [Operation::Delete { holder, .. }] if *holder == early.as_str()),
+            "{operations:?}"
+        );
+
+        // Who comes again is known.
+        mailbox.send(join(early)).unwrap();
+        mailbox.send(register(early)).unwrap();
+        node.drain();
+        assert!(node.registered_here(&account, "m").is_some());
+    }
 }

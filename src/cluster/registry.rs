@@ -174,6 +174,11 @@ impl Registrations {
             .collect()
     }
 
+    /// Every registration with its connection.
+    pub fn into_all(self) -> impl Iterator<Item = (AccountId, String, SocketId)> {
+        self.holders.into_iter().map(|((account, method), holder)| (account, method.into(), holder.socket))
+    }
+
     fn forget(&mut self, method: &Method) {
         let Some(Holder { socket, .. }) = self.holders.remove(method) else { return };
         if let Some(methods) = self.of_socket.get_mut(&socket) {

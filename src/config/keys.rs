@@ -111,8 +111,9 @@ sections! {
     "Database" {
         DATABASE_URL "DATABASE_URL" Full ""
             "postgresql://user:password@host:port/database with the parameters schema, connection_limit, pool_timeout, \
-             connect_timeout, socket_timeout, sslmode, sslaccept, sslcert (or sslrootcert), sslidentity, sslpassword, \
-             pgbouncer, statement_cache_size, application_name, options, host.";
+             connect_timeout, socket_timeout, sslmode, sslaccept, sslcert (or sslrootcert), sslidentity (our \
+             certificate and its unencrypted key, PEM), sslpassword (ignored), pgbouncer, statement_cache_size, \
+             application_name, options, host.";
     }
     "Data directory" {
         LIGHT_DATA_DIR "HAPPY_SERVER_LIGHT_DATA_DIR" Light "~/.happy/server-light"

@@ -267,7 +267,14 @@ impl<'s> Reader<'s> {
         let public_url = given(public_url, &keys::S3_PUBLIC_URL)?;
         let tls = self.trimmed(&keys::S3_USE_SSL).is_none_or(|text| text == "true");
         let port_default = NonZeroU16::new(if tls { 443 } else { 80 }).unwrap_or(NonZeroU16::MIN);
-        let port = self.choice(&keys::S3_PORT, port_default, "a port between 1 and 65535", decimal)?;
+        let port = match self.trimmed(&keys::S3_PORT) {
+            None => port_default,
+            Some(found) => decimal(&found).ok_or(Error::InvalidStorage {
+                name: keys::S3_PORT.name,
+                found,
+                expected: "a port between 1 and 65535",
+            })?,
+        };
         Ok(Some(ObjectStorage { host, port, tls, bucket, access_key, secret_key, public_url }))
     }
 

@@ -420,8 +420,10 @@ impl Hub {
     /// All of them are disconnected, wherever they are; they come back and catch up, so nothing is lost in silence.
     pub fn overflowed(&self) {
         self.end_all();
-        // Whose leaving was refused is still listed.
+        // Whose leaving was refused is still listed, and so is who moved away and whose end was refused. Requests for those
+        // that live on are refused all the same, as of a session that nobody knows.
         self.homes.borrow_mut().clear();
+        self.sids.borrow_mut().forget_all();
         for core in (0u16..).map(CoreId).take(self.cores_len()).filter(|core| *core != self.core) {
             self.post(core, Message::Overflowed(self.core));
         }

@@ -267,7 +267,8 @@ impl Hub {
     fn ask(&self, holder: Peer, call: Box<Call>) {
         let key = holder.place.key;
         if !self.is_connected(key, holder.socket) {
-            // Its leaving is on the way to the home core or has arrived there, so this cannot go round in circles.
+            // Its leaving is on the way to the home core, and to the thread that talks to Redis, or has arrived there. Where it
+            // was refused everybody is forgotten. So this cannot go round in circles.
             return self.rpc_post(self.home_of(&call.account), Post::Call(call));
         }
         let asker = Asker::Connection(call.caller, call.ack);

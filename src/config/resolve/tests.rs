@@ -317,7 +317,7 @@ fn object_storage_is_complete_or_absent() {
     }
     for port in ["0", "70000", "x"] {
         let error = refusal(&[FULL, STORAGE, &[("S3_PORT", port)]]);
-        assert!(error.starts_with(&format!("S3_PORT is {port:?}")), "{error}");
+        assert_eq!(error, format!("Invalid S3_PORT: {port}; expected a port between 1 and 65535"));
     }
 }
 
@@ -452,5 +452,5 @@ fn no_secret_is_printed() {
     ]];
     let printed = format!("{:?}", resolved(parts));
     assert!(!printed.contains("hunter2"), "{printed}");
-    assert_eq!(printed.matches("Secret(…)").count(), 10);
+    assert_eq!(printed.matches("Secret(…)").count(), 9);
 }

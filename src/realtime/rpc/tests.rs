@@ -451,6 +451,20 @@ fn a_call_that_a_core_refuses_has_an_outcome() {
 }
 
 #[test]
+fn a_core_that_has_missed_messages_keeps_no_tombstones() {
+    let process = Process::with(0, 2, false);
+    let hub = &process.hubs[0];
+    let sid = Sid::new(0, crate::crypto::random::bytes());
+    hub.sids.borrow_mut().bury(sid);
+    // Its end is not taken.
+    while process.hubs[1].post(CoreId(0), Message::Job(Box::new(|| ()))) {}
+    assert!(!process.hubs[1].post(CoreId(0), Message::Forget(sid)));
+    assert!(process.inboxes[0].take(&mut Vec::new()));
+    hub.overflowed();
+    assert!(hub.is_at_rest());
+}
+
+#[test]
 fn nobody_calls_himself() {
     let process = Process::new(0);
     let account = process.account(0);
