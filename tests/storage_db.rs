@@ -59,6 +59,29 @@ fn values_come_back_as_they_went() {
     });
 }
 
+/// Clients choose times, of a link's end for example, as far away as their numbers go.
+#[test]
+fn times_of_all_ages_come_back() {
+    on_both(async |db| {
+        for time in [0, 253_402_300_799_999, 253_402_300_800_000, 8_640_000_000_000_000, -62_135_596_800_001, -1 << 47]
+        {
+            let id = format!("at {time}");
+            let mut params = account(&id);
+            params[2] = Value::Time(time);
+            assert_eq!(db.execute(&INSERT_ACCOUNT, params).await, Ok(1), "{time}");
+            let row = db.query_opt(&SELECT_ACCOUNT, vec![id.as_str().into()]).await.unwrap().unwrap();
+            assert_eq!(row.time(2), time);
+        }
+        for beyond in [i64::MIN, -1 << 53, 9_224_318_016_000_000, i64::MAX] {
+            let mut params = account("beyond");
+            params[2] = Value::Time(beyond);
+            let result = db.execute(&INSERT_ACCOUNT, params).await;
+            assert!(db.kind() == Kind::Sqlite || matches!(result, Err(Error::Invalid(_))), "{beyond}: {result:?}");
+            db.execute(&DELETE_ACCOUNT, vec!["beyond".into()]).await.unwrap();
+        }
+    });
+}
+
 static INSERT_MINIMAL: Statement =
     Statement::portable(r#"INSERT INTO "Account" ("id", "publicKey", "updatedAt") VALUES ($1, $2, $3)"#);
 static INSERT_KV: Statement =

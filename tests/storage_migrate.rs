@@ -7,6 +7,7 @@ mod postgres;
 mod support;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use happier_server::storage::postgres::Settings;
 use happier_server::storage::sqlite::Sqlite;
@@ -102,6 +103,42 @@ impl Database {
     }
 }
 
+/// Keeps what is logged, by all tests together.
+struct Kept(Mutex<Vec<String>>);
+
+impl log::Log for Kept {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let line = format!("{} {}", record.level(), record.args());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    }
+
+    fn flush(&self) {}
+}
+
+/// What is logged while `f` runs and mentions `what`, which nothing else mentions.
+fn logged_about(what: &str, f: impl FnOnce()) -> Vec<String> {
+    static KEPT: Kept = Kept(Mutex::new(Vec::new()));
+    // Another test may have been faster.
+    let _ = log::set_logger(&KEPT);
+    log::set_max_level(log::LevelFilter::Info);
+    let about = || {
+        KEPT.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .filter(|line| line.contains(what))
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    let before = about().len();
+    f();
+    about().split_off(before)
+}
+
 /// The scripts of the reference server's steps, in order.
 fn reference_scripts() -> Vec<PathBuf> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/postgres/reference");
@@ -174,6 +211,25 @@ fn rows_survive_the_completion() {
 }
 
 #[test]
+fn public_links_are_counted_before_they_are_deleted() {
+    let database = Database::of_reference(40);
+    database.psql(
+        r#"INSERT INTO "Account" ("id", "publicKey", "updatedAt") VALUES ('a1', 'K1', '2026-01-01');
+        INSERT INTO "Session" ("id", "accountId", "tag", "metadata", "updatedAt")
+            VALUES ('s1', 'a1', 't1', 'm', now()), ('s2', 'a1', 't2', 'm', now());
+        INSERT INTO "PublicSessionShare" ("id", "sessionId", "createdByUserId", "token", "encryptedDataKey", "updatedAt")
+            VALUES ('p1', 's1', 'a1', 'one', '', now()), ('p2', 's2', 'a1', 'two', '', now())"#,
+    );
+    let what = "deletes all public links";
+    let lines = logged_about(what, || database.migrate().unwrap());
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let named = "WARN migration 20260126120000_add_content_keys_and_public_share_token_hash of the reference server";
+    assert!(lines[0].starts_with(named) && lines[0].contains(" 2 of them"), "{lines:?}");
+    assert_eq!(database.psql(r#"SELECT count(*) FROM "PublicSessionShare""#), "0");
+    assert!(logged_about(what, || database.migrate().unwrap()).is_empty());
+}
+
+#[test]
 fn a_complete_database_is_adopted_as_it_is() {
     let database = Database::of_reference(44);
     database.psql(r#"INSERT INTO "Account" ("id", "publicKey", "updatedAt") VALUES ('a1', 'K1', '2026-01-01')"#);
@@ -204,6 +260,33 @@ fn histories_we_do_not_understand_are_refused() {
     let database = Database::of_reference(44);
     database.psql(r#"DELETE FROM "_prisma_migrations" WHERE migration_name = '20250714030924_add_session_metadata'"#);
     database.refuses(&["20250714030924_add_session_metadata", "missing"]);
+}
+
+/// A restart must not become an outage.
+#[test]
+fn what_the_reference_tooling_did_after_the_adoption_is_warned_of() {
+    let database = Database::of_reference(44);
+    database.migrate().unwrap();
+    for (name, finished_at, rolled_back_at, expected) in [
+        ("20270101000000_after_the_adoption", "now()", "NULL", Some("is of a newer reference server")),
+        ("20270102000000_failed_after_the_adoption", "NULL", "NULL", Some("has failed")),
+        ("20270103000000_undone_after_the_adoption", "NULL", "now()", None),
+    ] {
+        database.record(name, finished_at, rolled_back_at);
+        for _ in 0..2 {
+            let lines = logged_about(name, || database.migrate().unwrap());
+            match expected {
+                Some(expected) => {
+                    assert!(lines.iter().any(|line| line.starts_with("WARN ") && line.contains(expected)), "{lines:?}");
+                }
+                None => assert!(lines.is_empty(), "{lines:?}"),
+            }
+        }
+    }
+    // A history that cannot be read keeps nobody away, either.
+    database.psql(r#"ALTER TABLE "_prisma_migrations" RENAME finished_at TO unreadable_after_the_adoption"#);
+    let lines = logged_about("cannot be read", || database.migrate().unwrap());
+    assert!(lines.iter().any(|line| line.starts_with("WARN ") && line.contains("finished_at")), "{lines:?}");
 }
 
 #[test]
@@ -259,6 +342,30 @@ fn the_schema_of_the_url_is_used() {
     database.migrate().unwrap();
     assert_eq!(database.psql(r#"SELECT count(*) FROM "other ""name""".happier_migrations"#), "2");
     assert_eq!(database.psql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"), "0");
+}
+
+#[test]
+fn who_owns_the_schema_needs_no_right_on_the_database() {
+    let mut database = Database::empty();
+    let tenant = format!("tenant_of_{}", database.name);
+    database.psql(&format!("CREATE ROLE {tenant} LOGIN; CREATE SCHEMA theirs AUTHORIZATION {tenant}"));
+    database.settings.user = tenant;
+    database.settings.schema = "theirs".into();
+    database.migrate().unwrap();
+    database.migrate().unwrap();
+    assert_eq!(database.psql("SELECT count(*) FROM theirs.happier_migrations"), "2");
+
+    // Where it would have to be made, the right is missed, and the schema named.
+    database.settings.schema = "nobodys".into();
+    let text = database.migrate().unwrap_err().to_string();
+    for part in ["DATABASE_URL", "\"nobodys\"", "permission denied"] {
+        assert!(text.contains(part), "{text}");
+    }
+    // A database may have lost even the usual one.
+    let mut database = Database::empty();
+    database.psql("DROP SCHEMA public");
+    database.settings.schema = "public".into();
+    database.migrate().unwrap();
 }
 
 #[test]

@@ -61,7 +61,7 @@ impl Pooled {
             schema => format!("pgbouncer=true&connection_limit=4&schema={schema}"),
         };
         let url = Url::parse(&self.pooler.url(USER, &self.database, &parameters)).unwrap();
-        Settings::try_from(&url).unwrap()
+        Settings::from(&url)
     }
 
     fn psql(&self, sql: &str) -> String {

@@ -1,6 +1,7 @@
 //! TLS to PostgreSQL: which certificates are taken, and that the line is encrypted when it should be.
 //!
-//! The certificate in `support/tls` is for `localhost`, signed by the authority beside it. Its key protects nothing.
+//! The certificate `server.crt` in `support/tls` is for `localhost`, signed by `ca.crt`; the one in `client.pem` is for the
+//! role `somebody`, signed by `client_ca.crt`, as openssl makes it of PKCS#12. Their keys protect nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "support/postgres.rs"]
@@ -10,13 +11,14 @@ mod support;
 
 use happier_server::config::postgres::Postgres as Url;
 use happier_server::storage::postgres::Settings;
-use happier_server::storage::{Error, Statement};
+use happier_server::storage::{Error, Statement, migrate};
 use postgres::{Fsync, Postgres};
-use support::{block_on, connect};
+use support::{Directory, block_on, connect};
 
 static ENCRYPTED: Statement = Statement::portable("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()");
 
 const AUTHORITY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/tls/ca.crt");
+const IDENTITY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/tls/client.pem");
 
 fn settings(server: &Postgres, host: &str, parameters: &str) -> Settings {
     within(60, server, host, parameters)
@@ -25,7 +27,7 @@ fn settings(server: &Postgres, host: &str, parameters: &str) -> Settings {
 /// How long it is tried, as what is refused may be a server that is about to start.
 fn within(wait_s: u32, server: &Postgres, host: &str, parameters: &str) -> Settings {
     let url = format!("postgresql://postgres@{host}:{}/postgres?pool_timeout={wait_s}&{parameters}", server.port());
-    Settings::try_from(&Url::parse(&url).unwrap()).unwrap()
+    Settings::from(&Url::parse(&url).unwrap())
 }
 
 fn encrypted(settings: &Settings) -> Result<bool, Error> {
@@ -78,7 +80,7 @@ fn passwords() {
     server.psql("postgres", "SELECT pg_reload_conf()");
     let with = |password: &str, parameters: &str| {
         let url = format!("postgresql://somebody:{password}@localhost:{}/postgres?{parameters}", server.port());
-        encrypted(&Settings::try_from(&Url::parse(&url).unwrap()).unwrap())
+        encrypted(&Settings::from(&Url::parse(&url).unwrap()))
     };
     assert_eq!(with("p%40ss:word", "sslmode=require"), Ok(true));
     assert_eq!(with("p%40ss:word", "sslmode=disable"), Ok(false));
@@ -87,10 +89,61 @@ fn passwords() {
 }
 
 #[test]
+fn servers_that_ask_who_we_are() {
+    let key = include_str!("support/tls/server.key");
+    let mut server = Postgres::start_with_tls(Fsync::Off, include_str!("support/tls/server.crt"), key);
+    let authority = include_str!("support/tls/client_ca.crt");
+    server.psql("postgres", &format!(
+        "CREATE ROLE somebody LOGIN;
+        COPY (SELECT string_to_table('{authority}', E'\\n')) TO PROGRAM 'cat > client_ca.crt';
+        COPY (VALUES ('local all all trust'), ('hostssl all somebody all cert'), ('hostssl all all all trust clientcert=verify-ca'))
+        TO PROGRAM 'cat > pg_hba.conf';"
+    ));
+    server.psql("postgres", "ALTER SYSTEM SET ssl_ca_file = 'client_ca.crt'");
+    server.stop_immediately();
+    server.start_again();
+    let strict = format!("sslaccept=strict&sslcert={AUTHORITY}");
+    let with = |user: &str, parameters: &str| {
+        let url = format!("postgresql://{user}@localhost:{}/postgres?sslmode=require&{parameters}", server.port());
+        encrypted(&Settings::from(&Url::parse(&url).unwrap()))
+    };
+    for user in ["postgres", "somebody"] {
+        assert_eq!(with(user, &format!("sslidentity={IDENTITY}")), Ok(true));
+        assert_eq!(with(user, &format!("sslidentity={IDENTITY}&sslpassword=x&{strict}")), Ok(true));
+        let refused = with(user, "").unwrap_err().to_string();
+        assert!(refused.contains("requires a valid client certificate"), "{refused}");
+    }
+}
+
+#[test]
 fn what_cannot_be_done_is_refused() {
-    let url = Url::parse("postgresql://h/d?sslidentity=/client.p12").unwrap();
-    assert!(Settings::try_from(&url).err().unwrap().to_string().contains("sslidentity"));
-    let missing = Url::parse("postgresql://h/d?sslmode=require&sslaccept=strict&sslcert=/no/such/file").unwrap();
-    let error = happier_server::storage::migrate::postgres(Settings::try_from(&missing).unwrap()).unwrap_err();
-    assert!(error.to_string().contains("/no/such/file"), "{error}");
+    let directory = Directory::new();
+    let whole = include_str!("support/tls/client.pem");
+    let (certificate, key) = whole.split_at(whole.find("-----BEGIN PRIVATE").unwrap());
+    let encrypted = key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
+    let strangers = include_str!("support/tls/server.key");
+    let refusal = |parameters: &str| {
+        let url = Url::parse(&format!("postgresql://h/d?sslmode=require&{parameters}")).unwrap();
+        migrate::postgres(Settings::from(&url)).unwrap_err().to_string()
+    };
+    for (name, bytes, expected) in [
+        // What PKCS#12 begins with.
+        ("client.p12", b"\x30\x82\x04\x00\x02\x01\x03".to_vec(), "openssl pkcs12 -in "),
+        ("certificate", certificate.into(), "unencrypted key"),
+        ("key", key.into(), "no certificate"),
+        ("encrypted", (certificate.to_owned() + &encrypted).into(), "unencrypted key"),
+        ("strangers", (certificate.to_owned() + strangers).into(), "cannot be used"),
+        ("empty", Vec::new(), "not PEM"),
+    ] {
+        let path = directory.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let text = refusal(&format!("sslidentity={}", path.display()));
+        for part in ["DATABASE_URL: sslidentity", path.to_str().unwrap(), expected] {
+            assert!(text.contains(part), "{name}: {text}");
+        }
+    }
+    for parameters in ["sslidentity=/no/such/file", "sslaccept=strict&sslcert=/no/such/file"] {
+        let text = refusal(parameters);
+        assert!(text.contains("/no/such/file"), "{text}");
+    }
 }

@@ -14,7 +14,29 @@ use protocol::adapter::entry::{self, Entry};
 use protocol::adapter::message::{self, Flags, Kind, List, Message, Opts, Payload};
 use protocol::adapter::msgpack::{self, Value};
 use protocol::adapter::name::{RequestId, Uid};
+use protocol::socketio::packet;
 use serde_json::{Value as Json, json};
+
+#[test]
+fn whatever_a_client_may_send_reaches_a_client_of_another_server() {
+    let nested = |depth: u16| "[".repeat(depth.into()) + &"]".repeat(depth.into());
+    let opts = Opts { rooms: vec!["s".into()], ..Opts::default() };
+    // An object inside an array is around the parameters, an array around the result.
+    let call = |depth: u16| format!(r#"20["rpc-call",{{"method":"m","params":{}}}]"#, nested(depth));
+    let (deepest, too_deep) = (call(packet::DEPTH_MAX - 2), call(packet::DEPTH_MAX - 1));
+    assert_eq!(packet::decode(&too_deep), Err(packet::Error::Payload));
+    let params = packet::decode(&deepest).unwrap().arguments().next().unwrap();
+    let request = List::json(format!(r#"["rpc-request",{params}]"#)).unwrap();
+    let result = format!("30[{}]", nested(packet::DEPTH_MAX - 1));
+    let result = packet::decode(&result).unwrap().arguments().next().unwrap();
+    let request_id = RequestId::from_random(1);
+    for message in [
+        Message::Broadcast { packet: request, request: Some(request_id.clone()), opts },
+        Message::BroadcastAck { request: request_id, packet: Some(Payload::json(result).unwrap()) },
+    ] {
+        assert_eq!(message::decode(message.kind(), message.encode_data().as_deref()), Ok(message));
+    }
+}
 
 fn recorded() -> Vec<(String, Vec<String>, Json)> {
     let vectors: Json = serde_json::from_str(include_str!("../../tests/vectors/redis-streams.json")).unwrap();

@@ -56,13 +56,21 @@ impl Mount {
         if !is_path(prefix) {
             return Err("a path of plain segments, such as /ui or /apps/happier");
         }
-        let below = format!("{prefix}/*");
-        let is_taken = |template: &str| template == prefix || template == below;
-        if super::routes::templates().any(is_taken) || root_templates().any(is_taken) {
-            return Err("a path that is no route of the API or of the UI's own files");
+        // A route may be added below what there is already, and another version of the API beside this one.
+        let place = first_segment(prefix);
+        let is_version =
+            place.strip_prefix('v').is_some_and(|n| !n.is_empty() && n.bytes().all(|c| c.is_ascii_digit()));
+        let mut taken = super::routes::templates().chain(root_templates());
+        if is_version || taken.any(|template| first_segment(template) == place) {
+            return Err("a path outside of the API (/v1, /v2 …), of its other routes and of the UI's own files");
         }
+        let below = format!("{prefix}/*");
         Ok(Self::Prefix { path: String::leak(prefix.to_owned()), below: String::leak(below) })
     }
+}
+
+fn first_segment(path: &str) -> &str {
+    path.trim_start_matches('/').split('/').next().unwrap_or_default()
 }
 
 fn root_templates() -> impl Iterator<Item = &'static str> {
@@ -259,13 +267,40 @@ mod tests {
     #[test]
     fn prefixes() {
         assert_eq!(Mount::at(""), Ok(Mount::Root));
-        for (prefix, below) in [("/ui", "/ui/*"), ("/apps/happier-1.0", "/apps/happier-1.0/*"), ("/v1/ui", "/v1/ui/*")]
-        {
+        for (prefix, below) in [
+            ("/ui", "/ui/*"),
+            ("/apps/happier-1.0", "/apps/happier-1.0/*"),
+            ("/apps/v1", "/apps/v1/*"),
+            ("/vault", "/vault/*"),
+            ("/v", "/v/*"),
+        ] {
             assert_eq!(Mount::at(prefix), Ok(Mount::Prefix { path: prefix, below }));
         }
-        for refused in
-            ["/a b", "/a//b", "/:a", "/*", "/a?", "/a%20b", "/ü", "/a\\b", "//", "/health", "/assets", "/v1/kv"]
-        {
+        for refused in [
+            "/a b",
+            "/a//b",
+            "/:a",
+            "/*",
+            "/a?",
+            "/a%20b",
+            "/ü",
+            "/a\\b",
+            "//",
+            "/health",
+            "/health/ui",
+            "/assets",
+            "/assets/ui",
+            "/files/ui",
+            "/favicon.ico",
+            "/openapi.json",
+            "/v1",
+            "/v1/kv",
+            "/v1/kv/x",
+            "/v1/ui",
+            "/v1/updates",
+            "/v2",
+            "/v31/a",
+        ] {
             assert!(Mount::at(refused).is_err(), "{refused}");
         }
     }

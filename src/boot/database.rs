@@ -22,7 +22,7 @@ impl Database {
         match &config.backend {
             Backend::Light(light) => Ok(Self::Sqlite(Sqlite::open(&light.database_file())?)),
             Backend::Full(full) => {
-                let mut settings = Settings::try_from(&full.postgres)?;
+                let mut settings = Settings::from(&full.postgres);
                 let of_cores = config.listen.cores * usize::try_from(full.connections_per_core).unwrap_or(usize::MAX);
                 settings.connection_limit = settings.connection_limit.min(of_cores);
                 migrate::postgres(settings.clone())?;

@@ -28,6 +28,8 @@ use crate::model::ids::{AccountId, SocketId};
 use crate::observe::metrics::cluster::{ClusterMetrics, Count, Level};
 use crate::runtime::cores::CoreId;
 use crate::runtime::mailbox::Mailbox;
+#[cfg(test)]
+use crate::runtime::mailbox::{Inbox, mailbox_of};
 use crate::runtime::slab::Key;
 use presence::Report;
 pub use protocol::adapter::name::RequestId;
@@ -40,7 +42,12 @@ pub const EPHEMERAL_QUEUE_BYTES_MAX: usize = 8 << 20;
 /// dropped beyond is made up for by telling the clients of all replicas to come again.
 pub const QUEUE_BYTES_MAX: usize = 64 << 20;
 
-/// Bytes of events of other replicas that may wait for the cores. Ephemerals are dropped at half of it.
+/// Bytes that may wait to be published before calls to other replicas, and the answers to theirs, are refused: what is left
+/// is for updates.
+pub const CALL_QUEUE_BYTES_MAX: usize = 32 << 20;
+
+/// Bytes of events and calls of other replicas that may wait for the cores. Ephemerals are dropped and calls are refused at half
+/// of it.
 pub const INBOUND_BYTES_MAX: usize = 64 << 20;
 
 /// Where a connection is.
@@ -121,7 +128,7 @@ pub enum Command {
         request: RequestId,
         result: Option<String>,
     },
-    /// A connection that was asked has gone without an acknowledgement.
+    /// A connection that was asked has gone without an acknowledgement, or one that is counted cannot be asked.
     Withdrawn {
         request: RequestId,
     },
@@ -129,6 +136,19 @@ pub enum Command {
     Seen(Vec<Report>),
     /// The rows of these entries of the presence queue are written.
     Written(Vec<String>),
+}
+
+impl Command {
+    /// What it adds to the bytes that wait to be published, and how many there may be for it to be taken.
+    fn weight(&self) -> (usize, usize) {
+        match self {
+            Self::Publish(Publication { arguments, durable: true, .. }) => (arguments.len(), QUEUE_BYTES_MAX),
+            Self::Publish(Publication { arguments, .. }) => (arguments.len(), EPHEMERAL_QUEUE_BYTES_MAX),
+            Self::Ask { arguments, .. } => (arguments.len(), CALL_QUEUE_BYTES_MAX),
+            Self::Acknowledged { result: Some(result), .. } => (result.len(), CALL_QUEUE_BYTES_MAX),
+            _ => (0, usize::MAX),
+        }
+    }
 }
 
 /// Who holds a method.
@@ -185,6 +205,8 @@ pub struct Ask {
     pub rooms: Vec<Room>,
     pub except: Vec<Room>,
     pub arguments: String,
+    /// Returns the bytes to the limit when the core is done with them.
+    pub weight: Weight,
 }
 
 /// What cores are told.
@@ -228,7 +250,7 @@ pub struct Weight {
 }
 
 impl Weight {
-    fn new(bytes: usize, total: &Arc<AtomicUsize>) -> Self {
+    pub(crate) fn new(bytes: usize, total: &Arc<AtomicUsize>) -> Self {
         total.fetch_add(bytes, Ordering::Relaxed);
         Self { bytes, total: Arc::clone(total) }
     }
@@ -249,7 +271,7 @@ pub(crate) struct Shared {
     metrics: Arc<ClusterMetrics>,
 }
 
-/// The way from the cores. Never blocks and never fails: what cannot be done is answered so, or counted.
+/// The way from the cores. Never blocks: what cannot be done is answered so, or counted.
 pub struct Cluster {
     mailbox: Arc<Mailbox<Command>>,
     shared: Arc<Shared>,
@@ -257,32 +279,54 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn send(&self, command: Command) {
-        if self.mailbox.send(command).is_err() {
+        self.offer(command);
+    }
+
+    /// The same for what has a weight. `false`: it is dropped, because too much waits already.
+    pub fn offer(&self, command: Command) -> bool {
+        let (bytes, limit) = command.weight();
+        let queued = self.shared.queued.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        let has_room = queued <= limit;
+        let taken = has_room && self.mailbox.send(command).is_ok();
+        if !taken {
+            self.shared.queued.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        if !taken && has_room {
             // A million commands behind: the thread is not coming back, and neither are its answers.
             log::error!("the thread that talks to Redis does not keep up: a command is dropped");
             self.shared.lost.store(true, Ordering::Relaxed);
         }
+        taken
     }
 
     /// Hands an event over to the other replicas.
     pub fn publish(&self, publication: Publication) {
-        let bytes = publication.arguments.len();
-        let queued = self.shared.queued.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let (limit, dropped) = match publication.durable {
-            true => (QUEUE_BYTES_MAX, Count::DroppedUpdate),
-            false => (EPHEMERAL_QUEUE_BYTES_MAX, Count::DroppedEphemeral),
-        };
-        if queued > limit {
-            self.shared.queued.fetch_sub(bytes, Ordering::Relaxed);
-            self.shared.metrics.inc(dropped);
-            if publication.durable && !self.shared.lost.swap(true, Ordering::Relaxed) {
-                log::error!(
-                    "Redis has been away for too long: clients of other replicas miss updates and will be told"
-                );
-            }
+        let durable = publication.durable;
+        if self.offer(Command::Publish(publication)) {
             return;
         }
-        self.send(Command::Publish(publication));
+        self.shared.metrics.inc(if durable { Count::DroppedUpdate } else { Count::DroppedEphemeral });
+        if durable && !self.shared.lost.swap(true, Ordering::Relaxed) {
+            log::error!("Redis has been away for too long: clients of other replicas miss updates and will be told");
+        }
+    }
+
+    /// Answers a call of another replica with the raw JSON of the first argument of the acknowledgement. If there is no room
+    /// for it, its caller is told not to wait.
+    pub fn acknowledge(&self, request: RequestId, result: Option<String>) {
+        if !self.offer(Command::Acknowledged { request: request.clone(), result }) {
+            log::warn!("the answer to a call of another replica is dropped: too much waits to be published");
+            self.shared.metrics.inc(Count::DroppedReply);
+            self.send(Command::Withdrawn { request });
+        }
+    }
+
+    /// One without a thread: what is sent stays in the inbox.
+    #[cfg(test)]
+    pub fn detached(depth_max: usize) -> (Arc<Self>, Inbox<Command>) {
+        let (mailbox, inbox) = mailbox_of(depth_max).expect("a socket pair");
+        let shared = Shared { queued: AtomicUsize::new(0), lost: AtomicBool::new(false), metrics: Arc::default() };
+        (Arc::new(Self { mailbox, shared: Arc::new(shared) }), inbox)
     }
 
     pub fn metrics(&self) -> &Arc<ClusterMetrics> {
@@ -292,5 +336,61 @@ impl Cluster {
     /// Whether Redis answers.
     pub fn is_up(&self) -> bool {
         self.shared.metrics.level(Level::RedisUp) == 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queued(cluster: &Cluster) -> usize {
+        cluster.shared.queued.load(Ordering::Relaxed)
+    }
+
+    fn waiting(inbox: &Inbox<Command>) -> Vec<Command> {
+        let mut commands = Vec::new();
+        inbox.take(&mut commands);
+        commands
+    }
+
+    fn publication(arguments: String) -> Publication {
+        Publication { rooms: Vec::new(), except: None, arguments, durable: true }
+    }
+
+    #[test]
+    fn calls_and_their_answers_wait_for_redis_within_a_limit_in_bytes() {
+        let (cluster, inbox) = Cluster::detached(100);
+        let ask = |bytes: usize| Command::Ask {
+            account: AccountId::from("a"),
+            method: "m".to_string(),
+            holder: "h".to_string(),
+            arguments: "x".repeat(bytes),
+            ticket: Ticket { core: CoreId(0), number: 0 },
+        };
+        let request = RequestId::from_random(1);
+        assert!(cluster.offer(ask(CALL_QUEUE_BYTES_MAX / 2)));
+        assert!(!cluster.offer(ask(CALL_QUEUE_BYTES_MAX / 2 + 1)));
+        cluster.acknowledge(request.clone(), Some("x".repeat(CALL_QUEUE_BYTES_MAX / 2)));
+        assert_eq!(queued(&cluster), CALL_QUEUE_BYTES_MAX);
+        assert!(matches!(&waiting(&inbox)[..], [Command::Ask { .. }, Command::Acknowledged { .. }]));
+        cluster.acknowledge(request.clone(), Some("1".to_string()));
+        assert!(matches!(&waiting(&inbox)[..], [Command::Withdrawn { request: of }] if *of == request));
+        assert_eq!(cluster.metrics().count(Count::DroppedReply), 1);
+        // What has no weight, and updates, are taken all the same.
+        cluster.acknowledge(request, None);
+        cluster.publish(publication("[]".to_string()));
+        assert_eq!((waiting(&inbox).len(), queued(&cluster)), (2, CALL_QUEUE_BYTES_MAX + 2));
+        assert!(!cluster.shared.lost.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn what_the_thread_does_not_take_does_not_count_as_waiting() {
+        let (cluster, inbox) = Cluster::detached(1);
+        cluster.publish(publication("[1]".to_string()));
+        cluster.publish(publication("[22]".to_string()));
+        assert_eq!(queued(&cluster), 3);
+        assert_eq!(cluster.metrics().count(Count::DroppedUpdate), 1);
+        assert!(cluster.shared.lost.load(Ordering::Relaxed), "others have to be told");
+        assert_eq!(waiting(&inbox).len(), 1);
     }
 }

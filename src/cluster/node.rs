@@ -15,7 +15,7 @@ use protocol::adapter::entry::{self, Entry};
 use protocol::adapter::membership::{Heard, Membership};
 use protocol::adapter::message::{Flags, Kind, List, Message, Opts, Payload};
 use protocol::adapter::name::{RequestId, Uid};
-use protocol::adapter::replies::Replies;
+use protocol::adapter::replies::{Replies, Said};
 use protocol::adapter::requests::{Failure, Requests};
 use redis::RedisError;
 use tokio::sync::Notify;
@@ -137,13 +137,25 @@ impl Node {
     /// Takes everything that the cores have left.
     pub(super) fn drain(self: &Rc<Self>) {
         let mut commands = Vec::new();
-        if self.inbox.take(&mut commands) {
-            // What was refused may have been anything. Those who are connected come again and say who they are.
-            log::error!("commands of the cores were refused: all clients are disconnected and catch up");
-            self.resync();
-        }
+        let overflowed = self.inbox.take(&mut commands);
         for command in commands {
             self.command(command);
+        }
+        if overflowed {
+            // What was refused may have been anything. Those who are connected come again and say who they are.
+            log::error!("commands of the cores were refused: all clients are disconnected and catch up");
+            self.forget_everybody();
+            self.resync();
+        }
+    }
+
+    /// Everybody whom the cores have named so far is going to be disconnected, and whose end was refused would stay for ever.
+    fn forget_everybody(&self) {
+        let mut state = self.state.borrow_mut();
+        state.directory = Directory::default();
+        self.metrics().set(Level::Connections, 0);
+        for (account, method, socket) in std::mem::take(&mut state.registrations).into_all() {
+            self.operate(&mut state, Operation::Delete { account, method, holder: socket.to_string(), ticket: None });
         }
     }
 
@@ -164,6 +176,11 @@ impl Node {
             }
             Command::Publish(publication) => self.publish(&mut state, publication),
             Command::Register { account, method, socket, ticket } => {
+                if state.directory.place(&socket).is_none() {
+                    // It has left before its home knew, and nobody would ever take the entry away.
+                    self.cores.post(ticket.core, Inbound::Registered { ticket, done: false });
+                    return;
+                }
                 state.registrations.insert(&account, &method, socket, self.now());
                 self.operate(&mut state, Operation::Register { account, method, socket, ticket });
             }
@@ -181,21 +198,30 @@ impl Node {
                 self.ask(&mut state, asked, arguments);
             }
             Command::Counted { request, count } => {
-                if let Some(count) = state.replies.counted(&request, count) {
-                    self.reply_count(&mut state, request, count);
+                if state.replies.is_open(&request) {
+                    if let Some(said) = state.replies.counted(&request, count) {
+                        self.say(&mut state, request, said);
+                    }
+                } else if count == 0 {
+                    // It was counted without having answered, and has nobody to ask after all.
+                    self.no_sockets(&mut state, request);
                 }
             }
             Command::Acknowledged { request, result } => {
-                // A result that is nested too deeply to be passed on is as good as none.
-                let packet = result.and_then(Payload::json);
-                self.enqueue(&mut state, outbox::Kind::Reply, &Message::BroadcastAck { request, packet });
+                let bytes = result.as_ref().map_or(0, String::len);
+                let packet = result.map(Payload::json);
+                if let Some(None) = packet {
+                    // It came from a packet that was checked, so this is a mistake of ours. No result is not the result.
+                    log::error!("the result of a call is nested too deeply for other replicas");
+                    self.shared.queued.fetch_sub(bytes, Ordering::Relaxed);
+                    return self.no_sockets(&mut state, request);
+                }
+                let message = Message::BroadcastAck { request, packet: packet.flatten() };
+                self.append(&mut state, outbox::Kind::Reply, &message, bytes);
             }
-            // A message that servers of both kinds understand and that answers nothing anybody has asked, so a reference
-            // server ignores it. A replica of ours need not let its caller wait for the rest of the 30 s.
             Command::Withdrawn { request } => {
-                if let Some(sockets) = List::json("[]") {
-                    let message = Message::FetchSocketsResponse { request, sockets };
-                    self.enqueue(&mut state, outbox::Kind::Reply, &message);
+                if state.replies.withdrew(&request) {
+                    self.no_sockets(&mut state, request);
                 }
             }
             Command::Seen(reports) => {
@@ -252,7 +278,9 @@ impl Node {
     }
 
     fn ask(&self, state: &mut State, asked: Asked, arguments: String) {
+        let bytes = arguments.len();
         if self.metrics().level(Level::RedisUp) == 0 {
+            self.shared.queued.fetch_sub(bytes, Ordering::Relaxed);
             return self.answer(asked.ticket, Answer::Failed("Redis is not available".to_string()));
         }
         let request = RequestId::from_random(u64::from_le_bytes(crate::crypto::random::bytes()));
@@ -260,6 +288,7 @@ impl Node {
         let (Some(packet), true) =
             (List::json(arguments), state.requests.begin(request.clone(), &state.membership, now, CALL_TIMEOUT_MS))
         else {
+            self.shared.queued.fetch_sub(bytes, Ordering::Relaxed);
             return self.answer(asked.ticket, Answer::Failed("The call cannot be passed on".to_string()));
         };
         let opts = Opts {
@@ -269,7 +298,7 @@ impl Node {
         };
         state.asked.insert(request.clone(), asked);
         let kind = outbox::Kind::Request(request.clone());
-        self.enqueue(state, kind, &Message::Broadcast { packet, request: Some(request), opts });
+        self.append(state, kind, &Message::Broadcast { packet, request: Some(request), opts }, bytes);
         self.conclude_in(state);
     }
 
@@ -330,7 +359,7 @@ impl Node {
                     self.answer(asked.ticket, Answer::Acknowledged(result));
                 }
             }
-            // What a replica of ours says when the connection that was asked has gone.
+            // What a replica of ours says when the connection that was asked has gone, or cannot be asked.
             Message::FetchSocketsResponse { request, .. } => {
                 if let Some(failure) = state.requests.withdrew(&request, from) {
                     self.fail(state, &request, failure);
@@ -342,30 +371,33 @@ impl Node {
                 log::error!("replica {from} has lost updates: all clients are disconnected and catch up");
                 self.resync();
             }
-            // Answered, so that nobody waits; but who is connected is nobody's business.
-            Message::FetchSockets { request, .. } => {
-                if let Some(sockets) = List::json("[]") {
-                    self.enqueue(state, outbox::Kind::Reply, &Message::FetchSocketsResponse { request, sockets });
-                }
-            }
+            // Answered, with an empty list, so that nobody waits; but who is connected is nobody's business.
+            Message::FetchSockets { request, .. } => self.no_sockets(state, request),
             _ => {}
         }
     }
 
     fn broadcast(&self, state: &mut State, entry: &Entry<'_>) {
         // Most broadcasts are for accounts of which nobody is here. That shows before the payload is looked at.
+        let mut asked = None;
         if let Some(address) = entry.address() {
             let (targets, ..) = self.route(state, &address.opts);
             if targets.is_empty() {
                 self.count(Count::EntriesSkipped);
                 if let Some(request) = address.request {
-                    self.reply_count(state, request, 0);
+                    self.say(state, request, Said::NOBODY);
                 }
                 return;
             }
+            asked = address.request;
         }
         let Ok(Message::Broadcast { packet, request, opts }) = entry.message() else {
-            return self.count(Count::EntriesMalformed);
+            self.count(Count::EntriesMalformed);
+            // Something that a reference server understands and we do not, such as a value that is nested very deeply.
+            if let Some(request) = asked {
+                self.say(state, request, Said::DECLINED);
+            }
+            return;
         };
         let (targets, rooms) = self.route(state, &opts);
         let except: Vec<Room> = opts.except.iter().filter_map(|name| Room::parse(name)).collect();
@@ -440,8 +472,12 @@ impl Node {
                 None => by_core.push((core, vec![target])),
             }
         }
-        if let Some(count) = state.replies.begin(&request, by_core.len(), self.now()) {
-            return self.reply_count(state, request, count);
+        if !by_core.is_empty() && self.inbound.load(Ordering::Relaxed) > INBOUND_BYTES_MAX / 2 {
+            log::warn!("a call of another replica is refused: the cores do not keep up");
+            return self.say(state, request, Said::DECLINED);
+        }
+        if let Some(said) = state.replies.begin(&request, by_core.len(), self.now()) {
+            return self.say(state, request, said);
         }
         for (core, targets) in by_core {
             let ask = Ask {
@@ -450,17 +486,34 @@ impl Node {
                 rooms: rooms.to_vec(),
                 except: except.to_vec(),
                 arguments: arguments.to_string(),
+                weight: Weight::new(arguments.len(), &self.inbound),
             };
-            if !self.cores.post(core, Inbound::Ask(ask))
-                && let Some(count) = state.replies.counted(&request, 0)
-            {
-                self.reply_count(state, request.clone(), count);
+            if !self.cores.post(core, Inbound::Ask(ask)) {
+                // The socket is there, but will not hear of it.
+                state.replies.withdrew(&request);
+                if let Some(said) = state.replies.counted(&request, 1) {
+                    self.say(state, request.clone(), said);
+                }
             }
         }
     }
 
-    fn reply_count(&self, state: &mut State, request: RequestId, count: u64) {
-        self.enqueue(state, outbox::Kind::Count, &Message::BroadcastClientCount { request, count });
+    fn say(&self, state: &mut State, request: RequestId, said: Said) {
+        let message = Message::BroadcastClientCount { request: request.clone(), count: said.count };
+        self.enqueue(state, outbox::Kind::Count, &message);
+        if said.withdrawn {
+            self.no_sockets(state, request);
+        }
+    }
+
+    /// Answers who asks for sockets; or, after a count, says that no acknowledgement will come. That is a message which
+    /// servers of both kinds understand and which answers nothing that a reference server has asked, so it ignores it. A
+    /// replica of ours need not let its caller wait for the rest of the 30 s.
+    fn no_sockets(&self, state: &mut State, request: RequestId) {
+        if let Some(sockets) = List::json("[]") {
+            let message = Message::FetchSocketsResponse { request, sockets };
+            self.enqueue(state, outbox::Kind::Reply, &message);
+        }
     }
 
     fn gone(&self, state: &mut State, uid: &Uid) {
@@ -480,6 +533,11 @@ impl Node {
                 self.count(Count::CallsTargetGone);
                 // The registration of a process that has gone is of no use to anybody.
                 self.operate(state, Operation::Delete { account, method, holder, ticket: None });
+                self.cores.post(ticket.core, Inbound::Answered { ticket, answer: Answer::TimedOut });
+            }
+            // If it has gone its own replica takes the registration away; if it is busy the registration is valid.
+            Failure::Withdrawn => {
+                self.count(Count::CallsTargetGone);
                 self.cores.post(ticket.core, Inbound::Answered { ticket, answer: Answer::TimedOut });
             }
             Failure::TimedOut => self.answer(ticket, Answer::TimedOut),
@@ -527,8 +585,8 @@ impl Node {
         for (request, failure) in state.requests.handle_timeout(now) {
             self.fail(state, &request, failure);
         }
-        for (request, count) in state.replies.handle_timeout(now) {
-            self.reply_count(state, request, count);
+        for (request, said) in state.replies.handle_timeout(now) {
+            self.say(state, request, said);
         }
         self.conclude_in(state);
         // A portion with each tick, so that many registrations are not refreshed in one go.
@@ -716,4 +774,118 @@ fn seq_of(arguments: &str) -> Option<i64> {
     let container = protocol::json::elements(arguments).nth(1)?;
     let mut members = protocol::json::members(container);
     members.find(|(name, _)| *name == r#""seq""#).and_then(|(_, value)| value.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::AtomicBool;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cluster::Place;
+    use crate::model::ids::SocketId;
+    use crate::runtime::mailbox::{Mailbox, mailbox_of};
+    use crate::runtime::slab::Slab;
+
+    /// Keeps what the one core would get.
+    #[derive(Default)]
+    struct Kept(Mutex<Vec<Inbound>>);
+
+    impl Cores for Kept {
+        fn count(&self) -> usize {
+            1
+        }
+
+        fn home_of(&self, _: &AccountId) -> CoreId {
+            CoreId(0)
+        }
+
+        fn post(&self, _: CoreId, inbound: Inbound) -> bool {
+            self.0.lock().unwrap().push(inbound);
+            true
+        }
+    }
+
+    fn node(depth_max: usize) -> (Rc<Node>, Arc<Mailbox<Command>>, Arc<Kept>) {
+        let (mailbox, inbox) = mailbox_of(depth_max).unwrap();
+        let shared = Shared { queued: AtomicUsize::new(0), lost: AtomicBool::new(false), metrics: Arc::default() };
+        let cores = Arc::new(Kept::default());
+        let nowhere = redis::Client::open("redis://127.0.0.1:1").unwrap();
+        let link = Link::new(nowhere, Duration::from_secs(1));
+        (Node::new(Uid::from_random(1), Arc::clone(&cores) as _, Arc::new(shared), inbox, link), mailbox, cores)
+    }
+
+    #[test]
+    fn nobody_whose_end_was_refused_stays() {
+        let (node, mailbox, cores) = node(3);
+        let account = AccountId::from("a");
+        let ticket = Ticket { core: CoreId(0), number: 1 };
+        let join = |socket: SocketId| {
+            let place = Place { core: CoreId(0), key: Slab::default().insert(()) };
+            Command::Joined { account: account.clone(), socket, place }
+        };
+        let register = |socket: SocketId| {
+            let (account, method) = (account.clone(), "m".to_string());
+            Command::Register { account, method, socket, ticket }
+        };
+        let (early, late) = (SocketId::random(), SocketId::random());
+        mailbox.send(join(early)).unwrap();
+        mailbox.send(register(early)).unwrap();
+        node.drain();
+        assert!(matches!(node.registered_here(&account, "m"), Some(Found::Here(holder, _)) if holder == early));
+        node.operations(10);
+
+        // One comes with the last that is taken; both ends are refused.
+        for command in [Command::Written(Vec::new()), Command::Written(Vec::new()), join(late)] {
+            mailbox.send(command).unwrap();
+        }
+        for socket in [early, late] {
+            assert!(mailbox.send(Command::Left { socket }).is_err());
+        }
+        node.drain();
+        assert!(cores.0.lock().unwrap().iter().any(|inbound| matches!(inbound, Inbound::Resync)));
+        assert_eq!((node.here(early.as_str()), node.here(late.as_str())), (None, None));
+        assert_eq!(node.registered_here(&account, "m"), None);
+        assert_eq!(node.metrics().level(Level::Connections), 0);
+        let operations = node.operations(10);
+        assert!(
+            matches!(&operations[..], [Operation::Delete { holder, .. }] if *holder == early.as_str()),
+            "{operations:?}"
+        );
+
+        // Who comes again is known.
+        mailbox.send(join(early)).unwrap();
+        mailbox.send(register(early)).unwrap();
+        node.drain();
+        assert!(node.registered_here(&account, "m").is_some());
+    }
+
+    #[test]
+    fn a_call_is_declined_while_too_much_of_others_waits_for_the_cores() {
+        let (node, mailbox, cores) = node(10);
+        let socket = SocketId::random();
+        let place = Place { core: CoreId(0), key: Slab::default().insert(()) };
+        mailbox.send(Command::Joined { account: AccountId::from("a"), socket, place }).unwrap();
+        node.drain();
+        let weight = |bytes| Weight::new(bytes, &node.inbound);
+        let answers = |number| {
+            let request = Some(RequestId::from_random(number));
+            let opts = Opts { rooms: vec![socket.to_string().into()], ..Opts::default() };
+            let packet = List::json(r#"["rpc-request",{"method":"m"}]"#).unwrap();
+            let data = Message::Broadcast { packet, request, opts }.encode_data();
+            node.entry(&Entry { uid: Uid::from_random(2), kind: Kind::Broadcast, data: data.as_deref() });
+            let kinds: Vec<_> = node.batch().into_iter().map(|item| item.kind).collect();
+            kinds.into_iter().filter(|kind| *kind != outbox::Kind::Control).collect::<Vec<_>>()
+        };
+        let waiting = weight(INBOUND_BYTES_MAX / 2 + 1);
+        assert_eq!(answers(1), [outbox::Kind::Count, outbox::Kind::Reply]);
+        assert!(cores.0.lock().unwrap().is_empty());
+        drop(waiting);
+        assert_eq!(answers(2), []);
+        assert!(matches!(&cores.0.lock().unwrap()[..], [Inbound::Ask(_)]));
+        assert!(node.inbound.load(Ordering::Relaxed) > 0, "it waits for its core");
+        cores.0.lock().unwrap().clear();
+        assert_eq!(node.inbound.load(Ordering::Relaxed), 0);
+    }
 }

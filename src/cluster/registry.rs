@@ -18,6 +18,9 @@ const LIFETIME_S: u64 = 120;
 /// How often entries are refreshed.
 pub const REFRESH_MS: Millis = 60_000;
 
+/// Refreshes of registrations that are over are kept until there are this many more of them than registrations.
+const STALE_MAX: usize = 256;
+
 /// Refreshes the entry of a connection and brings back one that is missing: a reference server deletes the entry of a
 /// method whose call it has given up (C-9). Says 0 if the entry names another connection.
 const REFRESH: &str = "\
@@ -107,38 +110,56 @@ pub fn holder_of(answer: Value) -> RedisResult<Option<String>> {
 
 type Method = (AccountId, Box<str>);
 
+struct Holder {
+    socket: SocketId,
+    /// Tells a registration from an earlier one of the same method, whose refresh may still be listed.
+    number: u64,
+}
+
 /// The registrations of this process. Pure. How many there may be is checked at the homes of the accounts.
+/// Invariant: of each registration one refresh is due; there are at most [`STALE_MAX`] more than twice as many in all.
 #[derive(Default)]
 pub struct Registrations {
-    holders: HashMap<Method, SocketId>,
+    next: u64,
+    holders: HashMap<Method, Holder>,
     of_socket: HashMap<SocketId, HashSet<Method>>,
-    /// When registrations are refreshed, in order; may name some that are over.
-    due: VecDeque<(Millis, Method, SocketId)>,
+    /// When registrations are refreshed, in order, by their numbers; may name some that are over.
+    due: VecDeque<(Millis, Method, u64)>,
 }
 
 impl Registrations {
     pub fn holder(&self, account: &AccountId, method: &str) -> Option<SocketId> {
-        self.holders.get(&(account.clone(), method.into())).copied()
+        self.holders.get(&(account.clone(), method.into())).map(|holder| holder.socket)
     }
 
     /// The latest registration counts.
     pub fn insert(&mut self, account: &AccountId, method: &str, socket: SocketId, now: Millis) {
         let method = (account.clone(), Box::from(method));
-        if self.holders.get(&method) == Some(&socket) {
+        if self.is_held_by(&method, socket) {
             return;
         }
         self.forget(&method);
         self.of_socket.entry(socket).or_default().insert(method.clone());
-        self.due.push_back((now + REFRESH_MS, method.clone(), socket));
-        self.holders.insert(method, socket);
+        let number = self.next;
+        self.next += 1;
+        self.due.push_back((now + REFRESH_MS, method.clone(), number));
+        self.holders.insert(method, Holder { socket, number });
+        if self.due.len() > 2 * self.holders.len() + STALE_MAX {
+            let holders = &self.holders;
+            self.due.retain(|(_, method, number)| holders.get(method).is_some_and(|holder| holder.number == *number));
+        }
     }
 
     /// A connection gives a method up, or another one elsewhere has taken it.
     pub fn remove(&mut self, account: &AccountId, method: &str, socket: SocketId) {
         let method = (account.clone(), Box::from(method));
-        if self.holders.get(&method) == Some(&socket) {
+        if self.is_held_by(&method, socket) {
             self.forget(&method);
         }
+    }
+
+    fn is_held_by(&self, method: &Method, socket: SocketId) -> bool {
+        self.holders.get(method).is_some_and(|holder| holder.socket == socket)
     }
 
     /// A connection has ended; what it held.
@@ -153,8 +174,13 @@ impl Registrations {
             .collect()
     }
 
+    /// Every registration with its connection.
+    pub fn into_all(self) -> impl Iterator<Item = (AccountId, String, SocketId)> {
+        self.holders.into_iter().map(|((account, method), holder)| (account, method.into(), holder.socket))
+    }
+
     fn forget(&mut self, method: &Method) {
-        let Some(socket) = self.holders.remove(method) else { return };
+        let Some(Holder { socket, .. }) = self.holders.remove(method) else { return };
         if let Some(methods) = self.of_socket.get_mut(&socket) {
             methods.remove(method);
             if methods.is_empty() {
@@ -167,9 +193,10 @@ impl Registrations {
     pub fn due(&mut self, now: Millis, max: usize) -> Vec<Operation> {
         let mut due = Vec::new();
         while due.len() < max && self.due.front().is_some_and(|(at, ..)| *at <= now) {
-            let Some((_, method, socket)) = self.due.pop_front() else { break };
-            if self.holders.get(&method) == Some(&socket) {
-                self.due.push_back((now + REFRESH_MS, method.clone(), socket));
+            let Some((_, method, number)) = self.due.pop_front() else { break };
+            let holder = self.holders.get(&method).filter(|holder| holder.number == number);
+            if let Some(socket) = holder.map(|holder| holder.socket) {
+                self.due.push_back((now + REFRESH_MS, method.clone(), number));
                 due.push(Operation::Refresh { account: method.0, method: method.1.into(), socket });
             }
         }
@@ -224,6 +251,31 @@ mod tests {
         assert!(registrations.is_empty() && registrations.of_socket.is_empty());
         assert_eq!(due(&mut registrations, Millis::MAX), [""; 0]);
         assert!(registrations.due.is_empty());
+    }
+
+    #[test]
+    fn a_method_that_is_taken_and_given_up_again_and_again_is_refreshed_once_a_minute() {
+        let (account, first, second) = (AccountId::from("a"), SocketId::random(), SocketId::random());
+        let mut registrations = Registrations::default();
+        registrations.insert(&account, "kept", first, 0);
+        for _ in 0..10_000 {
+            registrations.insert(&account, "m", first, 0);
+            registrations.remove(&account, "m", first);
+            registrations.insert(&account, "n", first, 0);
+            registrations.insert(&account, "n", second, 0);
+            assert!(registrations.due.len() <= 2 * registrations.len() + STALE_MAX + 1, "{}", registrations.due.len());
+        }
+        registrations.insert(&account, "m", first, 0);
+        for minute in 1..=3 {
+            let mut refreshed: Vec<String> = (0..)
+                .map(|_| due(&mut registrations, minute * REFRESH_MS))
+                .take_while(|some| !some.is_empty())
+                .flatten()
+                .collect();
+            refreshed.sort_unstable();
+            assert_eq!(refreshed, ["kept", "m", "n"]);
+        }
+        assert_eq!(registrations.due.len(), 3);
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub enum Error {
     Missing { name: &'static str, needed: &'static str },
     /// A required setting of the object storage is not there; worded as the reference server does.
     MissingStorage { name: &'static str },
+    /// A setting of the object storage has a value it cannot have; begins as the reference server's text does.
+    InvalidStorage { name: &'static str, found: String, expected: &'static str },
     /// The settings contradict each other.
     Conflict(&'static str),
     /// A file or directory that the settings name cannot be used.
@@ -33,6 +35,9 @@ impl fmt::Display for Error {
             }
             Self::Missing { name, needed } => write!(f, "{name} is not set; {needed}"),
             Self::MissingStorage { name } => write!(f, "Missing required env var: {name}"),
+            Self::InvalidStorage { name, found, expected } => {
+                write!(f, "Invalid {name}: {found}; expected {expected}")
+            }
             Self::Conflict(text) => f.write_str(text),
             Self::File { path, action, source } => write!(f, "cannot {action} {}: {source}", path.display()),
             Self::EmptySecretFile(path) => {

@@ -49,9 +49,8 @@ pub struct Tls {
     pub verify: bool,
     /// Certificate of an authority to trust, PEM or DER.
     pub root_certificate: Option<PathBuf>,
-    /// Client identity as PKCS#12.
+    /// Our own certificate and its key, PEM.
     pub identity: Option<PathBuf>,
-    pub identity_password: Option<Secret>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +113,8 @@ impl Postgres {
             },
             "sslcert" | "sslrootcert" => self.tls.root_certificate = Some(value.into()),
             "sslidentity" => self.tls.identity = Some(value.into()),
-            "sslpassword" => self.tls.identity_password = Some(Secret::new(value)),
+            // Opens PKCS#12, which `sslidentity` cannot be here.
+            "sslpassword" => {}
             "pgbouncer" => {
                 self.pgbouncer = value.parse().map_err(|_| Invalid("pgbouncer to be true or false"))?;
             }
@@ -157,13 +157,7 @@ impl Default for Postgres {
             pool_timeout: Some(Duration::from_secs(10)),
             connect_timeout: Some(Duration::from_secs(5)),
             socket_timeout: None,
-            tls: Tls {
-                mode: TlsMode::Prefer,
-                verify: false,
-                root_certificate: None,
-                identity: None,
-                identity_password: None,
-            },
+            tls: Tls { mode: TlsMode::Prefer, verify: false, root_certificate: None, identity: None },
             pgbouncer: false,
             statement_cache_size: 100,
             application_name: "happier-server".to_owned(),
@@ -273,8 +267,8 @@ mod tests {
             ("sslaccept=accept_invalid_certs", |_| {}),
             ("sslcert=/ca.pem", |p| p.tls.root_certificate = Some("/ca.pem".into())),
             ("sslrootcert=%2Fca.pem", |p| p.tls.root_certificate = Some("/ca.pem".into())),
-            ("sslidentity=me.p12", |p| p.tls.identity = Some("me.p12".into())),
-            ("sslpassword=x%26y", |p| p.tls.identity_password = Some(Secret::new("x&y"))),
+            ("sslidentity=me.pem", |p| p.tls.identity = Some("me.pem".into())),
+            ("sslpassword=x%26y", |_| {}),
             ("pgbouncer=true", |p| p.pgbouncer = true),
             ("statement_cache_size=0", |p| p.statement_cache_size = 0),
             ("application_name=my+app", |p| p.application_name = "my app".into()),

@@ -267,16 +267,31 @@ impl<'s> Reader<'s> {
         let public_url = given(public_url, &keys::S3_PUBLIC_URL)?;
         let tls = self.trimmed(&keys::S3_USE_SSL).is_none_or(|text| text == "true");
         let port_default = NonZeroU16::new(if tls { 443 } else { 80 }).unwrap_or(NonZeroU16::MIN);
-        let port = self.choice(&keys::S3_PORT, port_default, "a port between 1 and 65535", decimal)?;
+        let port = match self.trimmed(&keys::S3_PORT) {
+            None => port_default,
+            Some(found) => decimal(&found).ok_or(Error::InvalidStorage {
+                name: keys::S3_PORT.name,
+                found,
+                expected: "a port between 1 and 65535",
+            })?,
+        };
         Ok(Some(ObjectStorage { host, port, tls, bucket, access_key, secret_key, public_url }))
     }
 
     fn redis(&mut self) -> Option<Redis> {
         let url = self.trimmed(&keys::REDIS_URL);
-        if !self.switched_on(&keys::REDIS_ADAPTER) {
-            return None;
+        let switched_on = self.switched_on(&keys::REDIS_ADAPTER);
+        // Allowed, as on the reference server, but a replica that is alone by mistake looks as if it worked.
+        if switched_on != url.is_some() {
+            let (there, missing) = if switched_on {
+                ("HAPPY_SOCKET_REDIS_ADAPTER is on, but REDIS_URL", "set")
+            } else {
+                ("REDIS_URL is set, but HAPPY_SOCKET_REDIS_ADAPTER", "1 or true")
+            };
+            self.warn(format!("{there} is not {missing}; this process shares nothing with other replicas"));
         }
-        Some(Redis { url: Secret::new(url?), presence_stream_maxlen: self.presence_stream_maxlen() })
+        let url = url.filter(|_| switched_on)?;
+        Some(Redis { url: Secret::new(url), presence_stream_maxlen: self.presence_stream_maxlen() })
     }
 
     fn presence_stream_maxlen(&mut self) -> Option<u64> {

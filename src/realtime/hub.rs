@@ -128,11 +128,16 @@ impl Hub {
     /// Leaves a message for another core, and says whether it was taken. A mailbox that is full refuses it; see
     /// [`Self::overflowed`] for what comes of that.
     pub fn post(&self, to: CoreId, message: Message) -> bool {
-        let taken = self.mailboxes[to.index()].send(message).is_ok();
-        if !taken {
+        self.try_post(to, message).is_none()
+    }
+
+    /// The same for whoever has to deal with what was refused: gives it back.
+    pub(super) fn try_post(&self, to: CoreId, message: Message) -> Option<Message> {
+        let refused = self.mailboxes[to.index()].send(message).err();
+        if refused.is_some() {
             log::error!("core {} does not keep up: its mailbox is full", to.0);
         }
-        taken
+        refused
     }
 
     pub(super) fn cores_len(&self) -> usize {
@@ -415,8 +420,10 @@ impl Hub {
     /// All of them are disconnected, wherever they are; they come back and catch up, so nothing is lost in silence.
     pub fn overflowed(&self) {
         self.end_all();
-        // Whose leaving was refused is still listed.
+        // Whose leaving was refused is still listed, and so is who moved away and whose end was refused. Requests for those
+        // that live on are refused all the same, as of a session that nobody knows.
         self.homes.borrow_mut().clear();
+        self.sids.borrow_mut().forget_all();
         for core in (0u16..).map(CoreId).take(self.cores_len()).filter(|core| *core != self.core) {
             self.post(core, Message::Overflowed(self.core));
         }

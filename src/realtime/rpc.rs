@@ -131,6 +131,10 @@ impl Hub {
     }
 
     pub fn rpc_call(&self, call: Call) {
+        // Nobody can have registered it, and it is not looked for under such a name anywhere.
+        if call.method.len() > methods::METHOD_BYTES_MAX {
+            return self.rpc_refuse(&call, Outcome::NotAvailable);
+        }
         self.rpc_post(self.home_of(&call.account), Post::Call(Box::new(call)));
     }
 
@@ -147,8 +151,18 @@ impl Hub {
     fn rpc_post(&self, to: CoreId, post: Post) {
         if to == self.core {
             self.rpc_receive(post);
-        } else {
-            self.post(to, Message::Rpc(post));
+        } else if let Some(Message::Rpc(post)) = self.try_post(to, Message::Rpc(post)) {
+            self.rpc_refused(post);
+        }
+    }
+
+    /// A core does not keep up. All clients that are connected or at home there will be disconnected, but a caller may be
+    /// neither, and waits without limit.
+    fn rpc_refused(&self, post: Post) {
+        match post {
+            Post::Call(call) | Post::Ask { call, .. } => self.answer(call.caller, call.ack, Outcome::NotAvailable),
+            Post::AskForReplica { request, .. } => self.withdraw(request),
+            Post::Register { .. } | Post::Unregister { .. } | Post::Answer { .. } | Post::Tell { .. } => {}
         }
     }
 
@@ -162,7 +176,10 @@ impl Hub {
             },
             Post::Ask { holder, call } => self.ask(holder, call),
             Post::AskForReplica { holder, request, arguments } => {
-                self.rpc_ask_for_replica(holder, &request, &arguments);
+                // It is counted already.
+                if !self.rpc_ask_for_replica(holder, &request, &arguments) {
+                    self.withdraw(request);
+                }
             }
             Post::Answer { caller, ack, outcome } => {
                 if self.is_connected(caller.place.key, caller.socket) {
@@ -250,7 +267,8 @@ impl Hub {
     fn ask(&self, holder: Peer, call: Box<Call>) {
         let key = holder.place.key;
         if !self.is_connected(key, holder.socket) {
-            // Its leaving is on the way to the home core or has arrived there, so this cannot go round in circles.
+            // Its leaving is on the way to the home core, and to the thread that talks to Redis, or has arrived there. Where it
+            // was refused everybody is forgotten. So this cannot go round in circles.
             return self.rpc_post(self.home_of(&call.account), Post::Call(call));
         }
         let asker = Asker::Connection(call.caller, call.ack);
@@ -277,7 +295,7 @@ impl Hub {
                 self.answer(caller, ack, Outcome::Answered(argument.map(str::to_string)));
             }
             (Some(Asker::Replica(request)), Some(cluster)) => {
-                cluster.send(Command::Acknowledged { request, result: argument.map(str::to_string) });
+                cluster.acknowledge(request, argument.map(str::to_string));
             }
             _ => {}
         }
@@ -287,9 +305,9 @@ impl Hub {
     pub(super) fn rpc_holder_gone(&self, key: Key) {
         let abandoned = self.calls.borrow_mut().gone(key);
         for asked in abandoned {
-            match (asked.asker, &self.cluster) {
-                (Asker::Replica(request), Some(cluster)) => cluster.send(Command::Withdrawn { request }),
-                (asker, _) => self.give_up(asker),
+            match asked.asker {
+                Asker::Replica(request) => self.withdraw(request),
+                asker => self.give_up(asker),
             }
         }
     }
@@ -378,11 +396,13 @@ impl Hub {
                 let Some(cluster) = &self.cluster else { return };
                 let argument = request_argument(&call.method, call.params.as_deref());
                 let arguments = format!(r#"["rpc-request",{argument}]"#);
-                let (account, method) = (call.account.clone(), call.method.clone());
-                let (caller, ack) = (call.caller, call.ack);
-                match self.question(Question::Call(call), 0) {
-                    Some(ticket) => cluster.send(Command::Ask { account, method, holder, arguments, ticket }),
-                    None => self.answer(caller, ack, Outcome::Busy),
+                let Call { account, method, caller, ack, .. } = *call;
+                let Some(ticket) = self.question(Question::Answer { caller, ack }, 0) else {
+                    return self.answer(caller, ack, Outcome::Busy);
+                };
+                if !cluster.offer(Command::Ask { account, method, holder, arguments, ticket }) {
+                    self.questions.borrow_mut().take(ticket.number);
+                    self.answer(caller, ack, Outcome::Busy);
                 }
             }
         }
@@ -390,14 +410,14 @@ impl Hub {
 
     /// Another process has answered a call, or nobody has.
     pub(super) fn rpc_answered(&self, ticket: Ticket, answer: cluster::Answer) {
-        let Some(Question::Call(call)) = self.questions.borrow_mut().take(ticket.number) else { return };
+        let Some(Question::Answer { caller, ack }) = self.questions.borrow_mut().take(ticket.number) else { return };
         let outcome = match answer {
             cluster::Answer::Acknowledged(result) => Outcome::Answered(result),
             cluster::Answer::NotAvailable => Outcome::NotAvailable,
             cluster::Answer::TimedOut => Outcome::TimedOut,
             cluster::Answer::Failed(reason) => Outcome::Unreachable(reason),
         };
-        self.answer(call.caller, call.ack, outcome);
+        self.answer(caller, ack, outcome);
     }
 
     /// The registry has been changed, or could not be. The registration in this process stays in either case.
@@ -419,11 +439,13 @@ impl Hub {
         match question {
             Question::Register { by, .. } => self.tell(by, "rpc-error", REGISTER_FAILED.to_string()),
             Question::Unregister { by, .. } => self.tell(by, "rpc-error", UNREGISTER_FAILED.to_string()),
-            Question::Find(call) | Question::Call(call) => self.answer(call.caller, call.ack, Outcome::TimedOut),
+            Question::Find(call) => self.answer(call.caller, call.ack, Outcome::TimedOut),
+            Question::Answer { caller, ack } => self.answer(caller, ack, Outcome::TimedOut),
         }
     }
 
-    /// Asks a connection for another process; `true` if it is asked, here or on its core.
+    /// Asks a connection for another process, here or on its core; `false` if it has gone. One that is there and cannot be
+    /// asked counts: a replica that hears of nobody takes its registration away.
     pub(super) fn rpc_ask_for_replica(&self, holder: Peer, request: &RequestId, arguments: &str) -> bool {
         if holder.place.core != self.core {
             let (request, arguments) = (request.clone(), arguments.to_string());
@@ -437,7 +459,8 @@ impl Hub {
         let asked = self.calls.borrow_mut().ask(holder.place.key, asker, self.turn.now());
         let Ok(id) = asked else {
             log::warn!("a call of another replica is refused: too many are under way");
-            return false;
+            self.withdraw(request.clone());
+            return true;
         };
         self.emit(
             holder.place.key,
@@ -448,6 +471,13 @@ impl Hub {
             }),
         );
         true
+    }
+
+    /// Tells another process not to wait for an acknowledgement.
+    fn withdraw(&self, request: RequestId) {
+        if let Some(cluster) = &self.cluster {
+            cluster.send(Command::Withdrawn { request });
+        }
     }
 }
 

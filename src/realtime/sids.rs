@@ -63,6 +63,11 @@ impl Sids {
     pub fn forget(&mut self, sid: Sid) {
         self.moved.remove(&sid);
     }
+
+    /// All that have moved away. Some may have ended there.
+    pub fn forget_all(&mut self) {
+        self.moved.clear();
+    }
 }
 
 /// The `sid`s in the table are random and of our own making, so any mixture of their characters spreads well.

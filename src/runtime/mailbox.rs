@@ -20,6 +20,7 @@ pub const DEPTH_MAX: usize = 1 << 20;
 /// The sending side, shared by all threads.
 pub struct Mailbox<T> {
     queue: Mutex<Vec<T>>,
+    depth_max: usize,
     depth: AtomicUsize,
     overflowed: AtomicBool,
     wake: UnixStream,
@@ -33,10 +34,16 @@ pub struct Inbox<T> {
 
 /// Makes a mailbox and the one inbox that may be drained from it.
 pub fn mailbox<T>() -> io::Result<(Arc<Mailbox<T>>, Inbox<T>)> {
+    mailbox_of(DEPTH_MAX)
+}
+
+/// The same for another number of messages.
+pub fn mailbox_of<T>(depth_max: usize) -> io::Result<(Arc<Mailbox<T>>, Inbox<T>)> {
     let (wake, woken) = UnixStream::pair()?;
     wake.set_nonblocking(true)?;
     let mailbox = Arc::new(Mailbox {
         queue: Mutex::new(Vec::new()),
+        depth_max,
         depth: AtomicUsize::new(0),
         overflowed: AtomicBool::new(false),
         wake,
@@ -48,7 +55,7 @@ impl<T> Mailbox<T> {
     /// Leaves a message; gives it back if [`DEPTH_MAX`] messages are already waiting.
     pub fn send(&self, message: T) -> Result<(), T> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        if queue.len() >= DEPTH_MAX {
+        if queue.len() >= self.depth_max {
             self.overflowed.store(true, Ordering::Release);
             return Err(message);
         }
@@ -129,14 +136,14 @@ mod tests {
 
     #[test]
     fn a_full_mailbox_refuses_and_says_so_once() {
-        let (mailbox, inbox) = mailbox().unwrap();
-        for _ in 0..DEPTH_MAX {
+        let (mailbox, inbox) = mailbox_of(1_000).unwrap();
+        for _ in 0..1_000 {
             mailbox.send(()).unwrap();
         }
         assert_eq!(mailbox.send(()), Err(()));
         let mut got = Vec::new();
         assert!(inbox.take(&mut got));
-        assert_eq!(got.len(), DEPTH_MAX);
+        assert_eq!(got.len(), 1_000);
         got.clear();
         assert!(!inbox.take(&mut got));
     }

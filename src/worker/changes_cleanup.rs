@@ -5,8 +5,7 @@
 //! is given an incomplete log (closes D-1). The account is locked first, as by everybody who writes to its log.
 
 use crate::domain::Context;
-use crate::model::time::now_ms;
-use crate::storage::{Error, Statement, Tx, Value};
+use crate::storage::{Error, Statement, Tx};
 
 /// Accounts that are looked up at a time; each is a transaction of its own.
 const ACCOUNTS_MAX: i64 = 500;
@@ -37,7 +36,7 @@ async fn prune(tx: &mut Tx<'_>, account: &str) -> Result<usize, Error> {
     tx.query_opt(&LOCK, vec![account.into()]).await?;
     let rows = tx.query(&DELETE, vec![account.into()]).await?;
     if let Some(floor) = rows.iter().map(|row| row.int(0)).max() {
-        tx.execute(&RAISE, vec![floor.into(), Value::Time(now_ms()), account.into()]).await?;
+        tx.execute(&RAISE, vec![floor.into(), account.into()]).await?;
     }
     Ok(rows.len())
 }
@@ -66,6 +65,6 @@ static DELETE: Statement = Statement::portable(concat!(
     r#" RETURNING "cursor""#
 ));
 
-static RAISE: Statement = Statement::portable(
-    r#"UPDATE "Account" SET "changesFloor" = $1, "updatedAt" = $2 WHERE "id" = $3 AND "changesFloor" < $1"#,
-);
+/// The one change of an account that leaves its `updatedAt` alone (`spec/data.md` §6): nobody did anything.
+static RAISE: Statement =
+    Statement::portable(r#"UPDATE "Account" SET "changesFloor" = $1 WHERE "id" = $2 AND "changesFloor" < $1"#);

@@ -246,6 +246,47 @@ fn entries_that_nobody_understands_hold_nothing_up() {
 }
 
 #[test]
+fn a_call_that_is_not_understood_is_answered_all_the_same() {
+    let redis = Redis::start();
+    let a = Replica::start(&redis, "a");
+    let socket = a.join("u1");
+    let deep = "[".repeat(200) + &"]".repeat(200);
+    let data = format!(
+        r#"{{"packet":{{"type":2,"data":["rpc-request",{{"method":"m","params":{deep}}}]}},"requestId":"f1f8ba5116e6ca7e","opts":{{"rooms":["{socket}"],"except":[],"flags":{{"timeout":30000}}}}}}"#
+    );
+    let mut entry = redis::cmd("XADD");
+    entry.arg("socket.io").arg("*").arg(&["uid", "5eda5eb574afacef", "nsp", "/", "type", "3", "data", data.as_str()]);
+    entry.exec(&mut redis.connect()).unwrap();
+    // It counts, since 0 would take the registration away, and is withdrawn behind it.
+    until("answered", || kinds(&redis).iter().any(|(_, kind)| kind == "8"));
+    let answers: Vec<String> =
+        kinds(&redis).into_iter().map(|(_, kind)| kind).filter(|kind| kind.len() == 2 || kind == "8").collect();
+    assert_eq!(answers, ["11", "8"]);
+}
+
+#[test]
+fn a_busy_connection_keeps_its_registration() {
+    let redis = Redis::start();
+    let (mut a, mut b) = (Replica::start(&redis, "a"), Replica::start(&redis, "b"));
+    all_know_each_other(&[&a, &b]);
+    let socket = b.join("u1");
+    b.register("u1", "m", socket);
+    // Its core says first that the connection cannot be asked: that must not overtake the count.
+    a.ask("u1", "m", socket.as_str());
+    let asked = b.asked();
+    b.cluster.send(Command::Withdrawn { request: asked.request.clone() });
+    b.cluster.send(Command::Counted { request: asked.request, count: 1 });
+    assert_eq!(a.answer(), Answer::TimedOut);
+    // Its core does not even say how many it has asked, and says so much too late.
+    a.ask("u1", "m", socket.as_str());
+    let asked = b.asked();
+    until("counted", || kinds(&redis).iter().filter(|(_, kind)| kind == "11").count() == 2);
+    b.cluster.send(Command::Counted { request: asked.request, count: 0 });
+    assert_eq!(a.answer(), Answer::TimedOut);
+    assert_eq!(a.find("u1", "m", 0), Found::Elsewhere(socket.to_string()));
+}
+
+#[test]
 fn a_call_is_counted_once_answered_once_and_finds_its_holder() {
     let redis = Redis::start();
     let (mut a, mut b, c) = (Replica::start(&redis, "a"), Replica::start(&redis, "b"), Replica::start(&redis, "c"));
@@ -270,6 +311,7 @@ fn a_call_is_counted_once_answered_once_and_finds_its_holder() {
     a.cluster.send(Command::Acknowledged { request: asked.request, result: Some("1.50".to_string()) });
     assert_eq!(b.answer(), Answer::Acknowledged(Some("1.50".to_string())));
     until("counted", || kinds(&redis).iter().filter(|(_, kind)| kind == "11").count() == 2);
+    until("published", || [&a, &b].iter().all(|replica| replica.level(Level::QueueBytes) == 0));
 
     // The latest registration counts, and only its holder gives it up.
     let other = b.join("u1");
@@ -279,6 +321,24 @@ fn a_call_is_counted_once_answered_once_and_finds_its_holder() {
     assert_eq!(a.find("u1", "m:bash", 0), Found::Elsewhere(other.to_string()));
     b.cluster.send(Command::Left { socket: other });
     until("given up", || a.find("u1", "m:bash", 0) == Found::Nobody);
+}
+
+#[test]
+fn a_registration_that_comes_after_its_connection_has_left_is_refused() {
+    let redis = Redis::start();
+    let mut a = Replica::start(&redis, "a");
+    let socket = a.join("u1");
+    a.register("u1", "m", socket);
+    // The core of the connection says that it has gone, while another core still passes on what it wanted before.
+    a.cluster.send(Command::Left { socket });
+    let ticket = a.ticket();
+    let (account, method) = (AccountId::from("u1"), "n".to_string());
+    a.cluster.send(Command::Register { account, method, socket, ticket });
+    assert!(matches!(a.next(), Inbound::Registered { done: false, ticket: answered } if answered == ticket));
+    until("given up", || a.find("u1", "m", 0) == Found::Nobody);
+    assert_eq!(a.find("u1", "n", 0), Found::Nobody);
+    let keys: Vec<String> = redis::cmd("KEYS").arg("rpc:*").query(&mut redis.connect()).unwrap();
+    assert_eq!(keys, [""; 0]);
 }
 
 #[test]

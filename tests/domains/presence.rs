@@ -190,7 +190,9 @@ pub async fn many_fall_silent_at_once(server: Rc<Server>) {
 }
 
 pub async fn pruning(server: Rc<Server>) {
-    static FLOOR: Statement = Statement::portable(r#"SELECT "changesFloor" FROM "Account" WHERE "id" = $1"#);
+    static FLOOR: Statement =
+        Statement::portable(r#"SELECT "changesFloor", "updatedAt" FROM "Account" WHERE "id" = $1"#);
+    static AGE: Statement = Statement::portable(r#"UPDATE "Account" SET "updatedAt" = $1 WHERE "id" = $2"#);
     let (alice, bob) = (server.account().await, server.account().await);
     let gone = server.session(&alice, "gone").await;
     let kept = server.session(&alice, "kept").await;
@@ -202,11 +204,13 @@ pub async fn pruning(server: Rc<Server>) {
     let cursor = before.iter().find(|change| change.1 == gone).unwrap().2;
     assert_eq!(before.len(), 3);
 
+    server.ctx.db.execute(&AGE, vec![Value::Time(1), alice.id.as_str().into()]).await.unwrap();
     changes_cleanup::pass(&server.ctx).await.unwrap();
-    let floor = async |account: &Account| {
-        let row = server.ctx.db.query_opt(&FLOOR, vec![account.id.as_str().into()]).await.unwrap();
-        row.unwrap().int(0)
+    let row = async |account: &Account| {
+        server.ctx.db.query_opt(&FLOOR, vec![account.id.as_str().into()]).await.unwrap().unwrap()
     };
+    let floor = async |account: &Account| row(account).await.int(0);
+    assert_eq!(row(&alice).await.time(1), 1, "pruning is no change of the account");
     assert_eq!((floor(&alice).await, floor(&bob).await), (cursor, 0));
     let answer = server.call(&alice, "GET", "/v2/changes?after=0", None).await;
     assert_eq!(answer.status, 410, "{}", answer.body);

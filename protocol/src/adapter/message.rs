@@ -10,6 +10,7 @@ use super::msgpack::{self, Value};
 use super::name::RequestId;
 use crate::base64;
 use crate::json::{self, DEPTH_MAX, Kind as JsonKind};
+use crate::socketio::packet;
 
 /// Number of a message in the field `type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -97,6 +98,8 @@ pub enum Payload<'a> {
 
 /// Nesting of a payload at most: what is around it in a message must fit as well.
 pub const PAYLOAD_DEPTH_MAX: u16 = DEPTH_MAX - 4;
+
+const _: () = assert!(packet::DEPTH_MAX <= PAYLOAD_DEPTH_MAX, "what clients send fits");
 
 /// Text that is known to be exactly one JSON value.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,6 +13,9 @@ use super::name::{RequestId, Uid};
 /// Requests under way.
 pub const REQUESTS_MAX: usize = 65_536;
 
+/// Deadlines of requests that are over are kept until there are this many more of them than requests.
+const STALE_MAX: usize = 256;
+
 /// Why a request is over without an acknowledgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -20,6 +23,8 @@ pub enum Failure {
     Nobody,
     /// The server that has the socket has gone.
     Gone,
+    /// The server that has the socket says that it will not acknowledge.
+    Withdrawn,
     /// Nobody has answered in time.
     TimedOut,
 }
@@ -48,6 +53,10 @@ impl Requests {
         let request = Request { silent: membership.members().cloned().collect(), holders: HashSet::new() };
         self.deadlines.push_back((now.saturating_add(timeout), id.clone()));
         self.open.insert(id, request);
+        if self.deadlines.len() > self.open.len().saturating_mul(2).saturating_add(STALE_MAX) {
+            let open = &self.open;
+            self.deadlines.retain(|(_, id)| open.contains_key(id.as_str()));
+        }
         true
     }
 
@@ -73,7 +82,7 @@ impl Requests {
         self.open.remove(id.as_str()).is_some()
     }
 
-    /// A server has said that the socket has gone without an answer. `Some`: nobody else has it, the request is over.
+    /// A server has said that its socket will not acknowledge. `Some`: nobody else has it, the request is over.
     pub fn withdrew(&mut self, id: &RequestId, uid: &Uid) -> Option<Failure> {
         let request = self.open.get_mut(id.as_str())?;
         request.silent.remove(uid);
@@ -81,7 +90,7 @@ impl Requests {
         if was_last {
             self.open.remove(id.as_str());
         }
-        was_last.then_some(Failure::Gone)
+        was_last.then_some(Failure::Withdrawn)
     }
 
     /// A server has gone. Requests that it was to answer are over.
@@ -236,7 +245,7 @@ mod tests {
         let (mut requests, id) = begun(&membership);
         assert_eq!(requests.withdrew(&id, &uid(2)), None, "it never had it");
         requests.counted(&id, &uid(1), 1);
-        assert_eq!(requests.withdrew(&id, &uid(1)), Some(Failure::Gone));
+        assert_eq!(requests.withdrew(&id, &uid(1)), Some(Failure::Withdrawn));
         assert_eq!(requests.withdrew(&id, &uid(1)), None);
     }
 
@@ -247,6 +256,20 @@ mod tests {
         assert_eq!(requests.handle_timeout(LATER + 29_999), []);
         assert_eq!(requests.handle_timeout(LATER + 30_000), [(id, Failure::TimedOut)]);
         assert_eq!(requests.len(), 0);
+    }
+
+    #[test]
+    fn deadlines_of_answered_requests_are_forgotten() {
+        let membership = with_members([1]);
+        let (mut requests, slow) = begun(&membership);
+        for n in 10..10_000 {
+            let id = RequestId::from_random(n);
+            assert!(requests.begin(id.clone(), &membership, LATER, 30_000));
+            assert!(requests.acknowledged(&id));
+            assert!(requests.deadlines.len() <= 2 * 2 + STALE_MAX, "{}", requests.deadlines.len());
+        }
+        assert_eq!(requests.handle_timeout(LATER + 30_000), [(slow, Failure::TimedOut)]);
+        assert!(requests.deadlines.is_empty());
     }
 
     #[test]

@@ -10,10 +10,14 @@
 
 use std::borrow::Cow;
 
-use crate::json::{self, DEPTH_MAX, Kind as JsonKind};
+use crate::json::{self, Kind as JsonKind};
 
 /// Attachments that a packet may announce at most; more is a violation.
 pub const ATTACHMENTS_MAX: u8 = 10;
+
+/// Nesting of a packet's JSON at most. What a client sends to another one goes through messages between servers if need be
+/// ([`crate::adapter`]), and must fit there with what is around it.
+pub const DEPTH_MAX: u16 = json::DEPTH_MAX - 4;
 
 /// What a packet is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

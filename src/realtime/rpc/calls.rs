@@ -172,7 +172,8 @@ fn position(asked: &HashMap<Key, Vec<Asked>>, target: Key, id: u64) -> Option<us
     asked.get(&target)?.binary_search_by_key(&id, |asked| asked.id).ok()
 }
 
-fn bytes(call: &Call) -> usize {
+/// What a call weighs while it waits.
+pub fn bytes(call: &Call) -> usize {
     call.method.len() + call.params.as_ref().map_or(0, String::len)
 }
 

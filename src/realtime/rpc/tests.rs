@@ -11,9 +11,11 @@ use super::super::application::{Admission, Application, Caller, Incoming};
 use super::super::home::Class;
 use super::super::hub::Settings;
 use super::*;
+use crate::cluster::rooms::Room;
+use crate::cluster::{Inbound, Target, Weight};
 use crate::net::turn::Turn;
 use crate::runtime::cores::Driver;
-use crate::runtime::mailbox::{Inbox, mailbox};
+use crate::runtime::mailbox::{DEPTH_MAX, Inbox, mailbox_of};
 
 /// Calls in the tests are made directly, so events have no meaning here.
 #[derive(Default)]
@@ -42,6 +44,8 @@ struct Process {
     inboxes: Vec<Inbox<Message>>,
     next_ack: Cell<u64>,
     applications: Vec<Rc<Quiet>>,
+    /// What the thread that talks to Redis would get.
+    commands: Inbox<Command>,
 }
 
 #[derive(Clone)]
@@ -54,7 +58,17 @@ struct Client {
 
 impl Process {
     fn new(rpc_grace_ms: u64) -> Self {
-        let (mailboxes, inboxes): (Vec<_>, Vec<_>) = (0..2).map(|_| mailbox::<Message>().unwrap()).unzip();
+        Self::with(rpc_grace_ms, DEPTH_MAX, false)
+    }
+
+    fn in_a_cluster() -> Self {
+        Self::with(0, DEPTH_MAX, true)
+    }
+
+    fn with(rpc_grace_ms: u64, depth_max: usize, in_a_cluster: bool) -> Self {
+        let (mailboxes, inboxes): (Vec<_>, Vec<_>) = (0..2).map(|_| mailbox_of::<Message>(depth_max).unwrap()).unzip();
+        let (cluster, commands) = Cluster::detached(DEPTH_MAX);
+        let cluster = in_a_cluster.then_some(cluster);
         let mailboxes: Arc<[_]> = mailboxes.into();
         let settings = Settings {
             engine: Config::default(),
@@ -65,13 +79,19 @@ impl Process {
         };
         let applications = vec![Rc::new(Quiet::default()), Rc::new(Quiet::default())];
         let hub = |core: u16| {
-            let hub =
-                Hub::new(CoreId(core), Turn::new(), settings.clone(), Arc::clone(&mailboxes), None, Arc::default())
-                    .unwrap();
+            let hub = Hub::new(
+                CoreId(core),
+                Turn::new(),
+                settings.clone(),
+                Arc::clone(&mailboxes),
+                cluster.clone(),
+                Arc::default(),
+            )
+            .unwrap();
             hub.set_application(Rc::clone(&applications[usize::from(core)]) as _);
             hub
         };
-        Self { hubs: vec![hub(0), hub(1)], inboxes, next_ack: Cell::new(0), applications }
+        Self { hubs: vec![hub(0), hub(1)], inboxes, next_ack: Cell::new(0), applications, commands }
     }
 
     /// An account that is at home on this core.
@@ -106,6 +126,33 @@ impl Process {
                 return;
             }
         }
+    }
+
+    /// Another replica asks a connection, as the thread that talks to Redis passes it on; how often it is counted and
+    /// withdrawn, once all is carried.
+    fn ask_for_replica(&self, holder: &Client, number: u64) -> (Vec<u64>, usize) {
+        let request = RequestId::from_random(number);
+        let home = self.hubs[0].home_of(&holder.account);
+        let ask = cluster::Ask {
+            request: request.clone(),
+            targets: vec![Target::Home(holder.account.clone())],
+            rooms: vec![Room::Socket(holder.socket)],
+            except: Vec::new(),
+            arguments: r#"["rpc-request",{"method":"m","params":[1]}]"#.to_string(),
+            weight: Weight::new(0, &Arc::default()),
+        };
+        self.hubs[home.index()].receive(Message::Cluster(Inbound::Ask(ask)));
+        self.settle();
+        let (mut counts, mut withdrawn, mut commands) = (Vec::new(), 0, Vec::new());
+        self.commands.take(&mut commands);
+        for command in commands {
+            match command {
+                Command::Counted { request: of, count } if of == request => counts.push(count),
+                Command::Withdrawn { request: of } if of == request => withdrawn += 1,
+                _ => {}
+            }
+        }
+        (counts, withdrawn)
     }
 
     /// Starts a call; gives the beginning of its acknowledgement.
@@ -327,6 +374,95 @@ fn a_right_that_a_waiting_call_had_is_looked_at_again() {
             assert_eq!(holder.output(), "");
         }
     }
+}
+
+#[test]
+fn a_method_that_nobody_can_have_registered_is_not_looked_for() {
+    let process = Process::new(60_000);
+    let account = process.account(0);
+    let caller = process.connect(1, &account);
+    let ack = process.call(&caller, &"m".repeat(methods::METHOD_BYTES_MAX + 1));
+    process.settle();
+    assert_eq!(caller.output(), format!("{ack}{NOT_AVAILABLE}"));
+}
+
+#[test]
+fn a_busy_holder_counts_for_other_replicas_and_is_withdrawn() {
+    for (home, holder_core) in [(0, 0), (0, 1)] {
+        let process = Process::in_a_cluster();
+        let holder = process.connect(holder_core, &process.account(home));
+        process.settle();
+        let most = u64::try_from(calls::CALLS_PER_TARGET_MAX).unwrap();
+        for number in 0..most {
+            assert_eq!(process.ask_for_replica(&holder, number), (vec![1], 0));
+        }
+        assert_eq!(process.ask_for_replica(&holder, most), (vec![1], 1), "0 would take its registration away");
+    }
+}
+
+#[test]
+fn a_holder_that_has_gone_unknown_to_its_home_is_withdrawn() {
+    let process = Process::in_a_cluster();
+    let account = process.account(0);
+    let _other = process.connect(0, &account);
+    let holder = process.connect(1, &account);
+    process.settle();
+    holder.leave();
+    assert_eq!(process.ask_for_replica(&holder, 1), (vec![1], 1));
+    assert_eq!(process.ask_for_replica(&holder, 2), (vec![0], 0));
+}
+
+#[test]
+fn a_call_that_a_core_refuses_has_an_outcome() {
+    let process = Process::with(0, 4, true);
+    let [owner, guest] = [0, 1].map(|home| process.account(home));
+    let guest = process.connect(1, &guest);
+    let holder = process.connect(0, &owner);
+    // Another replica asks, and this process has a connection of the account on a core that does not keep up.
+    let elsewhere = process.connect(0, &guest.account);
+    process.settle();
+    for _ in 0..4 {
+        assert!(process.hubs[1].post(CoreId(0), Message::Job(Box::new(|| ()))));
+    }
+    // Its home does not take it.
+    let ack = process.call_to(&owner, Some(guest.account.clone()), &guest, "s:permission");
+    assert_eq!(guest.output(), format!("{ack}{NOT_AVAILABLE}"));
+    // The core of its holder does not.
+    let ack = format!("43{}", process.next_ack.get());
+    let call = Box::new(Call {
+        account: guest.account.clone(),
+        method: "m".to_string(),
+        on_behalf_of: None,
+        params: None,
+        caller: guest.hub.peer(guest.key, guest.socket),
+        ack: Some(process.next_ack.get()),
+    });
+    let holder = holder.hub.peer(holder.key, holder.socket);
+    process.hubs[1].rpc_post(CoreId(0), Post::Ask { holder, call });
+    assert_eq!(guest.output(), format!("{ack}{NOT_AVAILABLE}"));
+    // The core of the connection that another replica asks does not.
+    let mut commands = Vec::new();
+    process.commands.take(&mut commands);
+    let request = RequestId::from_random(1);
+    let elsewhere = elsewhere.hub.peer(elsewhere.key, elsewhere.socket);
+    assert!(process.hubs[1].rpc_ask_for_replica(elsewhere, &request, "[]"), "it counts");
+    commands.clear();
+    process.commands.take(&mut commands);
+    assert!(matches!(&commands[..], [Command::Withdrawn { request: of }] if *of == request));
+}
+
+#[test]
+fn a_core_that_has_missed_messages_keeps_no_tombstones() {
+    let process = Process::with(0, 2, false);
+    let hub = &process.hubs[0];
+    let sid = Sid::new(0, crate::crypto::random::bytes());
+    hub.sids.borrow_mut().bury(sid);
+    // Its end is not taken.
+    while process.hubs[1].post(CoreId(0), Message::Job(Box::new(|| ()))) {}
+    assert!(!process.hubs[1].post(CoreId(0), Message::Forget(sid)));
+    assert!(process.inboxes[0].take(&mut Vec::new()));
+    hub.overflowed();
+    assert!(hub.is_at_rest());
 }
 
 #[test]

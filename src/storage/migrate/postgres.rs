@@ -66,6 +66,7 @@ async fn migrate(settings: Settings, post: Arc<dyn post::CorePost>) -> Result<()
         let step = next(&connection, &schema).await?;
         apply(&connection, &step).await.map_err(|error| Error::Internal(format!("{}: {error}", step.name())))?;
         if matches!(step, Next::Nothing) {
+            warn_of_reference(&connection).await;
             return Ok(());
         }
     }
@@ -99,10 +100,7 @@ impl Next {
 async fn next(connection: &Connection, schema: &str) -> Result<Next, Error> {
     let error = |fault: Fault| fault.error;
     connection.batch(&format!("{}; {LOCK}", connection.begin())).await.map_err(error)?;
-    if schema != "public" {
-        let name = schema.replace('"', "\"\"");
-        connection.batch(&format!("CREATE SCHEMA IF NOT EXISTS \"{name}\"")).await.map_err(error)?;
-    }
+    ensure_schema(connection, schema).await?;
     let tables = connection.query(TABLES, &[]).await.map_err(error)?;
     let has = |name: &str| tables.iter().any(|row| row.text(0) == name);
     if has("happier_migrations") {
@@ -115,12 +113,7 @@ async fn next(connection: &Connection, schema: &str) -> Result<Next, Error> {
         return Ok(remaining.first().map_or(Next::Nothing, Next::Apply));
     }
     let others = tables.iter().any(|row| row.text(0) != "_prisma_migrations");
-    let mut recorded = Vec::new();
-    if has("_prisma_migrations") {
-        for mut row in connection.query(RECORDED, &[]).await.map_err(error)? {
-            recorded.push(Recorded { name: row.take_text(0), finished: row.bool(1), rolled_back: row.bool(2) });
-        }
-    }
+    let recorded = if has("_prisma_migrations") { recorded(connection).await.map_err(error)? } else { Vec::new() };
     let steps = reference::remaining(&recorded)?;
     match steps {
         [] => Ok(Next::Adopt),
@@ -133,10 +126,54 @@ async fn next(connection: &Connection, schema: &str) -> Result<Next, Error> {
     }
 }
 
+async fn recorded(connection: &Connection) -> Result<Vec<Recorded>, Fault> {
+    let rows = connection.query(RECORDED, &[]).await?.into_iter();
+    Ok(rows
+        .map(|mut row| Recorded { name: row.take_text(0), finished: row.bool(1), rolled_back: row.bool(2) })
+        .collect())
+}
+
+/// Says what the reference tooling did to the database after it was adopted. That is no reason not to start: what worked
+/// until now may go on working, and a restart must not become an outage.
+async fn warn_of_reference(connection: &Connection) {
+    let read = async || -> Result<Vec<Recorded>, Fault> {
+        connection.batch(connection.begin()).await?;
+        let tables = connection.query(TABLES, &[]).await?;
+        let is_there = tables.iter().any(|row| row.text(0) == "_prisma_migrations");
+        let recorded = if is_there { recorded(connection).await? } else { Vec::new() };
+        connection.batch("COMMIT").await?;
+        Ok(recorded)
+    };
+    match read().await {
+        Ok(recorded) => {
+            for fault in reference::faults(&recorded) {
+                log::warn!("the database may not be as this server needs it: {fault}");
+            }
+        }
+        Err(fault) => log::warn!("the reference server's history of migrations cannot be read: {}", fault.error),
+    }
+}
+
+/// Makes the schema of the URL if it is not there. It is looked for first: whoever owns a schema need not have the right to
+/// make one, which the server asks for even where there is nothing to make.
+async fn ensure_schema(connection: &Connection, schema: &str) -> Result<(), Error> {
+    let found = connection.query(SCHEMA, &[schema.into()]).await.map_err(|fault| fault.error)?;
+    if !found.is_empty() {
+        return Ok(());
+    }
+    let name = schema.replace('"', "\"\"");
+    connection.batch(&format!("CREATE SCHEMA \"{name}\"")).await.map_err(|fault| {
+        let error = fault.error;
+        Error::Internal(format!("DATABASE_URL: the schema {schema:?} is not there and cannot be made: {error}"))
+    })
+}
+
+const SCHEMA: &str = "SELECT 1 FROM pg_namespace WHERE nspname = $1";
 const TABLES: &str = "SELECT table_name::text FROM information_schema.tables WHERE table_schema = current_schema()";
 const APPLIED: &str = "SELECT number, name, sha256 FROM happier_migrations ORDER BY number";
 const RECORDED: &str = r#"SELECT migration_name, finished_at IS NOT NULL, rolled_back_at IS NOT NULL
 FROM "_prisma_migrations" ORDER BY started_at, finished_at"#;
+const PUBLIC_LINKS: &str = r#"SELECT count(*) FROM "PublicSessionShare""#;
 const RECORD_OURS: &str = "INSERT INTO happier_migrations (number, name, sha256) VALUES ($1, $2, $3)";
 const RECORD_REFERENCE: &str = r#"INSERT INTO "_prisma_migrations"
 (id, checksum, migration_name, started_at, finished_at, applied_steps_count)
@@ -161,6 +198,9 @@ async fn apply(connection: &Connection, next: &Next) -> Result<(), Error> {
                 }
             }
             Next::Complete(step) => {
+                if step.name == reference::DELETES_PUBLIC_LINKS {
+                    warn_of_public_links(connection).await?;
+                }
                 connection.batch(step.script).await?;
                 record_reference(connection, step).await?;
             }
@@ -174,6 +214,19 @@ async fn apply(connection: &Connection, next: &Next) -> Result<(), Error> {
     run().await.map_err(|fault| fault.error)?;
     if !matches!(next, Next::Nothing) {
         log::info!("{}: {}", next.name(), if matches!(next, Next::Adopt) { "adopted" } else { "applied" });
+    }
+    Ok(())
+}
+
+/// Says how many links the step is about to end, before it does.
+async fn warn_of_public_links(connection: &Connection) -> Result<(), Fault> {
+    let count = connection.query(PUBLIC_LINKS, &[]).await?.first().map_or(0, |row| row.int(0));
+    if count > 0 {
+        log::warn!(
+            "migration {} of the reference server deletes all public links, {count} of them, with their visits and \
+             blocks; their owners have to make new ones",
+            reference::DELETES_PUBLIC_LINKS
+        );
     }
     Ok(())
 }

@@ -194,33 +194,45 @@ pub(super) const STEPS: [Step; 44] = [
     ),
 ];
 
+/// The step that deletes rows: all public links, whose tokens were kept as they are until then (`data.md` §11.3).
+pub(super) const DELETES_PUBLIC_LINKS: &str = "20260126120000_add_content_keys_and_public_share_token_hash";
+
 /// A row of `_prisma_migrations`, in the order they were started.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Recorded {
     pub(super) name: String,
     pub(super) finished: bool,
     pub(super) rolled_back: bool,
 }
 
-/// The steps that remain. Of several rows with one name the latest counts; rows that were rolled back do not.
+/// What a history has that this server cannot follow: a migration that failed, or one of a newer server.
+pub(super) fn faults(recorded: &[Recorded]) -> Vec<String> {
+    let failed = recorded.iter().filter(|row| !row.finished && !row.rolled_back).map(|row| {
+        format!("the migration {} of the reference server has failed; resolve it with the tool that ran it", row.name)
+    });
+    let is_unknown = |row: &&Recorded| row.finished && STEPS.iter().all(|step| step.name != row.name);
+    let mut unknown: Vec<_> = latest(recorded).into_values().filter(is_unknown).map(|row| &row.name).collect();
+    unknown.sort_unstable();
+    let unknown = unknown
+        .into_iter()
+        .map(|name| format!("the migration {name} is of a newer reference server, which is not known here"));
+    failed.chain(unknown).collect()
+}
+
+/// Of several rows with one name the latest counts; rows that were rolled back do not.
+fn latest(recorded: &[Recorded]) -> HashMap<&str, &Recorded> {
+    let mut latest: HashMap<&str, &Recorded> = recorded.iter().map(|row| (row.name.as_str(), row)).collect();
+    latest.retain(|_, row| !row.rolled_back);
+    latest
+}
+
+/// The steps that remain.
 pub(super) fn remaining(recorded: &[Recorded]) -> Result<&'static [Step], Error> {
     const ALL: &[Step] = &STEPS;
-    let mut latest: HashMap<&str, &Recorded> = HashMap::new();
-    for row in recorded {
-        if !row.rolled_back && !row.finished {
-            return Err(refusal(format!(
-                "the migration {} of the reference server has failed; resolve it with the tool that ran it",
-                row.name
-            )));
-        }
-        latest.insert(&row.name, row);
+    if let Some(fault) = faults(recorded).into_iter().next() {
+        return Err(refusal(fault));
     }
-    latest.retain(|_, row| !row.rolled_back);
-    if let Some(unknown) = latest.keys().find(|name| ALL.iter().all(|step| step.name != **name)) {
-        return Err(refusal(format!(
-            "the migration {unknown} is of a newer reference server, which is not known here"
-        )));
-    }
+    let latest = latest(recorded);
     let done = ALL.iter().take_while(|step| latest.contains_key(step.name)).count();
     if done < latest.len() {
         return Err(refusal(format!("the migration {} is missing although later ones are there", ALL[done].name)));
@@ -237,6 +249,13 @@ mod tests {
     }
 
     #[test]
+    fn the_step_that_deletes_is_the_one() {
+        let deletes = |step: &&Step| step.script.contains("DELETE FROM");
+        let names: Vec<_> = STEPS.iter().filter(deletes).map(|step| step.name).collect();
+        assert_eq!(names, [DELETES_PUBLIC_LINKS]);
+    }
+
+    #[test]
     fn complete_partial_and_unusable_histories() {
         let all: Vec<_> = STEPS.iter().map(|step| finished(step.name)).collect();
         assert_eq!(remaining(&all).unwrap().len(), 0);
@@ -250,6 +269,9 @@ mod tests {
         assert!(remaining(&newer).unwrap_err().to_string().contains("20270101000000_new"));
         let failed = [Recorded { name: STEPS[0].name.into(), finished: false, rolled_back: false }];
         assert!(remaining(&failed).unwrap_err().to_string().contains("has failed"));
+
+        let all_faults = [&newer[..], &failed].concat();
+        assert_eq!(faults(&all_faults).len(), 2, "{all_faults:?}");
 
         // Rolled back, then done again; and rolled back only.
         let again =

@@ -157,16 +157,16 @@ fn as_text(value: &Value, out: &mut BytesMut) -> Result<IsNull, Boxed> {
     Ok(IsNull::No)
 }
 
-/// `2026-01-31 12:00:00.000+00`. Columns without time zone ignore the zone; it is there for those with one.
+/// `2026-01-31 12:00:00.000+00`. Columns without time zone ignore the zone; it is there for those with one. Years have four
+/// digits or more; there is no year 0, and those before it are counted backwards. What is too far away for the server is
+/// refused by it, as in binary form.
 fn timestamp(ms: i64, out: &mut BytesMut) -> Result<(), Boxed> {
     use fmt::Write;
     let Date { year, month, day } = Date::of(ms);
-    if !(1..=9999).contains(&year) {
-        return Err(bad(format!("the time {ms} is out of range")));
-    }
     let ms_of_day = ms.rem_euclid(86_400_000);
     let (s, ms) = (ms_of_day / 1000, ms_of_day % 1000);
-    write!(out, "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}.{ms:03}+00", s / 3600, s / 60 % 60, s % 60)?;
+    let (year, era) = if year > 0 { (year, "") } else { (1 - year, " BC") };
+    write!(out, "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}.{ms:03}+00{era}", s / 3600, s / 60 % 60, s % 60)?;
     Ok(())
 }
 
@@ -314,11 +314,14 @@ mod tests {
             (951_782_400_000, "2000-02-29 00:00:00.000+00"),
             (1_767_225_600_020, "2026-01-01 00:00:00.020+00"),
             (-1, "1969-12-31 23:59:59.999+00"),
+            (253_402_300_800_000, "10000-01-01 00:00:00.000+00"),
+            (8_640_000_000_000_000, "275760-09-13 00:00:00.000+00"),
+            (-62_135_596_800_000, "0001-01-01 00:00:00.000+00"),
+            (-62_135_596_800_001, "0001-12-31 23:59:59.999+00 BC"),
         ] {
             let mut out = BytesMut::new();
             timestamp(ms, &mut out).unwrap();
             assert_eq!(std::str::from_utf8(&out).unwrap(), text);
         }
-        assert!(timestamp(i64::MAX, &mut BytesMut::new()).is_err());
     }
 }

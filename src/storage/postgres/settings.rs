@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use crate::config::postgres as url;
 use crate::config::secret::Secret;
-use crate::storage::error::Error;
 
 /// For time-outs that the URL switches off.
 const WITHOUT_END: Duration = Duration::from_secs(24 * 3600);
@@ -23,6 +22,9 @@ pub struct Settings {
     pub options: Option<String>,
     pub tls: TlsMode,
     pub certificates: Certificates,
+    /// `sslidentity`: a file with our own certificate, those between it and its authority, and its key, for servers that
+    /// ask for one.
+    pub identity: Option<PathBuf>,
     /// For the whole process; see [`Settings::connections_of_core`].
     pub connection_limit: usize,
     pub pool_timeout: Duration,
@@ -60,16 +62,9 @@ pub enum Certificates {
     Strict { authorities: Option<PathBuf> },
 }
 
-impl TryFrom<&url::Postgres> for Settings {
-    type Error = Error;
-
-    /// Takes what the URL says; refuses what cannot be done, so that nobody believes it is.
-    fn try_from(url: &url::Postgres) -> Result<Self, Error> {
-        if url.tls.identity.is_some() {
-            let text = "DATABASE_URL: sslidentity (a client certificate as PKCS#12) is not supported";
-            return Err(Error::Internal(text.into()));
-        }
-        Ok(Self {
+impl From<&url::Postgres> for Settings {
+    fn from(url: &url::Postgres) -> Self {
+        Self {
             host: match &url.host {
                 url::Host::Name(name) => Host::Tcp(name.clone()),
                 url::Host::Socket(directory) => Host::Unix(directory.clone()),
@@ -91,6 +86,7 @@ impl TryFrom<&url::Postgres> for Settings {
             } else {
                 Certificates::AcceptInvalid
             },
+            identity: url.tls.identity.clone(),
             connection_limit: url
                 .connection_limit
                 .and_then(|limit| usize::try_from(limit).ok())
@@ -99,7 +95,7 @@ impl TryFrom<&url::Postgres> for Settings {
             connect_timeout: url.connect_timeout.unwrap_or(WITHOUT_END),
             socket_timeout: url.socket_timeout,
             prepare: !url.pgbouncer && url.statement_cache_size > 0,
-        })
+        }
     }
 }
 
@@ -131,6 +127,7 @@ impl Default for Settings {
             options: None,
             tls: TlsMode::Prefer,
             certificates: Certificates::AcceptInvalid,
+            identity: None,
             connection_limit: Self::connection_limit_default(),
             pool_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(5),

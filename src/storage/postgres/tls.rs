@@ -1,9 +1,10 @@
 //! TLS to PostgreSQL, by rustls.
 //!
 //! The default of the URL's `sslaccept` encrypts without asking who the server is; operators rely on it with
-//! self-signed certificates. `strict` checks the certificate.
+//! self-signed certificates. `strict` checks the certificate. To servers that ask who we are, `sslidentity` answers.
 
 use std::io;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,7 +12,7 @@ use std::task::{Context, Poll};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
@@ -41,13 +42,17 @@ impl Tls {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| Error::Internal(error.to_string()))?;
-        let config = match &settings.certificates {
-            Certificates::AcceptInvalid => builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(AcceptInvalid(provider)))
-                .with_no_client_auth(),
-            Certificates::Strict { authorities } => {
-                builder.with_root_certificates(roots(authorities.as_deref())?).with_no_client_auth()
+        let builder = match &settings.certificates {
+            Certificates::AcceptInvalid => {
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(AcceptInvalid(provider)))
+            }
+            Certificates::Strict { authorities } => builder.with_root_certificates(roots(authorities.as_deref())?),
+        };
+        let config = match &settings.identity {
+            None => builder.with_no_client_auth(),
+            Some(path) => {
+                let (chain, key) = identity(path)?;
+                builder.with_client_auth_cert(chain, key).map_err(|error| no_identity(path, &error))?
             }
         };
         Ok(Self(Some((TlsConnector::from(Arc::new(config)), name))))
@@ -58,14 +63,47 @@ impl Tls {
     }
 }
 
-fn roots(file: Option<&std::path::Path>) -> Result<RootCertStore, Error> {
+/// Reads `sslidentity`. Its PKCS#12 form would take ciphers that nothing else here needs, the weak ones of its past among
+/// them; openssl turns it into PEM.
+fn identity(path: &Path) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Error> {
+    let bytes = std::fs::read(path).map_err(|error| no_identity(path, &error))?;
+    if !is_pem(&bytes) {
+        let place = path.display();
+        return Err(no_identity(
+            path,
+            &format!(
+                "it is not PEM; expected a certificate and its unencrypted key as PEM. If it is PKCS#12, convert it: \
+                 openssl pkcs12 -in {place} -nodes -out {place}.pem (with -legacy if it is an old one)"
+            ),
+        ));
+    }
+    let chain: Vec<_> =
+        CertificateDer::pem_slice_iter(&bytes).collect::<Result<_, _>>().map_err(|error| no_identity(path, &error))?;
+    if chain.is_empty() {
+        return Err(no_identity(path, &"it holds no certificate"));
+    }
+    let expected = "expected an unencrypted key beside the certificate (openssl pkey takes a password off)";
+    let key = PrivateKeyDer::from_pem_slice(&bytes)
+        .map_err(|error| no_identity(path, &format!("it holds no key that can be read ({error}); {expected}")))?;
+    Ok((chain, key))
+}
+
+fn no_identity(path: &Path, error: &dyn std::fmt::Display) -> Error {
+    Error::Internal(format!("DATABASE_URL: sslidentity {} cannot be used: {error}", path.display()))
+}
+
+fn is_pem(bytes: &[u8]) -> bool {
+    bytes.windows(PEM.len()).any(|window| window == PEM)
+}
+
+fn roots(file: Option<&Path>) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     match file {
         Some(path) => {
             let refuse =
                 |error: &dyn std::fmt::Display| Error::Internal(format!("sslcert {}: {error}", path.display()));
             let bytes = std::fs::read(path).map_err(|error| refuse(&error))?;
-            let certificates = if bytes.windows(PEM.len()).any(|window| window == PEM) {
+            let certificates = if is_pem(&bytes) {
                 CertificateDer::pem_slice_iter(&bytes).collect::<Result<_, _>>().map_err(|error| refuse(&error))?
             } else {
                 vec![CertificateDer::from(bytes)]

@@ -157,7 +157,7 @@ test('under a prefix, by the older names of the settings', async () => {
 test('a prefix that hides a route is refused with the name of the setting', async () => {
   const server = await Server.start();
   await server.terminate();
-  for (const prefix of ['/health', '/v1/kv/:key', 'app']) {
+  for (const prefix of ['/health', '/v1/kv/:key', '/v1/kv/x', '/v1/updates', '/v3', 'app']) {
     const settings = { PORT: '0', ...server.storage, HAPPY_SERVER_UI_DIR: '/nowhere', HAPPY_SERVER_UI_PREFIX: prefix };
     const child = launch([flavor], settings);
     assert.equal((await child.finished(PATIENCE_MS)).code, 1);
