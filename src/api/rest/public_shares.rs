@@ -117,7 +117,7 @@ const TIME_MAX: f64 = 8.64e15;
 #[allow(clippy::cast_possible_truncation, reason = "fractions are dropped, and the range has been checked")]
 fn expiry(at: f64) -> Result<Option<i64>, Error> {
     if at.abs() > TIME_MAX {
-        return Err(Error::Internal);
+        return Err(Error::internal("expiresAt is no time"));
     }
     Ok((at != 0.0).then_some(at as i64))
 }
@@ -199,7 +199,7 @@ impl FromRequest for NamedBlock {
 
 pub async fn unblock(ctx: Rc<Context>, caller: AccountId, named: NamedBlock) -> Result<Response, Error> {
     let is_lifted = public_shares::unblock(&ctx, &caller, &named.session, &named.block).await??;
-    if is_lifted { Ok(Response::success()) } else { Err(Error::Internal) }
+    if is_lifted { Ok(Response::success()) } else { Err(Error::internal("no such block")) }
 }
 
 pub struct Accesses {
