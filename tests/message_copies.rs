@@ -86,11 +86,27 @@ async fn copies(db: &Db, shared_with: usize) -> f64 {
 /// The only test of this program, as everything that is allocated counts.
 #[test]
 fn a_content_is_copied_a_few_times_however_many_accounts_hear_of_it() {
-    support::on_both(async |db: Db| {
-        let (alone, shared) = (copies(&db, 0).await, copies(&db, 5).await);
+    let measured = async |db: &Db| {
+        let (alone, shared) = (copies(db, 0).await, copies(db, 5).await);
         println!("{:?}: {alone:.1} for one participant, {shared:.1} for six", db.kind());
+        (alone, shared)
+    };
+    let exactly = async |db: Db| {
+        let (alone, shared) = measured(&db).await;
         // As it is stored, and in the body of the updates. What the libraries of the databases do is not seen here.
         assert!((1.9..2.1).contains(&alone), "{:?}: {alone}", db.kind());
         assert_eq!(shared, alone, "{:?}", db.kind());
-    });
+    };
+    support::on_sqlite(exactly);
+    support::on_postgres(exactly);
+    support::on_postgres_with(|_, settings| settings.connection_limit = 1, exactly);
+    // For a pooler a BEGIN goes ahead, which is still in the library's buffer when the content is to be put there: it grows
+    // another one, to twice the content at most. Copies for each who hears of it would be five more.
+    support::on_postgres_with(
+        |_, settings| settings.prepare = false,
+        async |db| {
+            let (alone, shared) = measured(&db).await;
+            assert!((1.9..6.1).contains(&alone) && (1.9..6.1).contains(&shared), "{alone}, {shared}");
+        },
+    );
 }

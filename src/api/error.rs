@@ -1,5 +1,7 @@
 //! Why a request is not answered as hoped, and the one place that knows the statuses and bodies of it.
 
+use std::fmt;
+
 use serde::Serialize;
 
 use super::response::Response;
@@ -29,8 +31,8 @@ pub enum Error {
     BadUrl(String),
     /// No such route: target and method.
     NoRoute(String, &'static str),
-    /// G500. Its cause has been logged.
-    Internal,
+    /// A failure of ours: its answer, and its cause for the log.
+    Failure(Response, String),
 }
 
 impl Error {
@@ -43,9 +45,19 @@ impl Error {
 
     /// A failure that the route answers with a text of its own. To be used with `map_err`.
     pub fn failure(text: &'static str) -> impl Fn(storage::Error) -> Self {
-        move |error| {
-            log::error!("{text}: {error}");
-            Self::Refused(500, text)
+        move |cause| Self::Failure(Response::error(500, text), cause.to_string())
+    }
+
+    /// G500.
+    pub fn internal(cause: impl fmt::Display) -> Self {
+        Self::Failure(Response::internal_error(), cause.to_string())
+    }
+
+    /// The cause of a failure, which is for the log alone.
+    pub fn take_cause(&mut self) -> Option<String> {
+        match self {
+            Self::Failure(_, cause) => Some(std::mem::take(cause)),
+            _ => None,
         }
     }
 
@@ -57,7 +69,7 @@ impl Error {
             }
             Self::Unauthorized(error) => Response::error(401, error),
             Self::Refused(status, error) => Response::error(status, error),
-            Self::Answer(response) => response,
+            Self::Answer(response) | Self::Failure(response, _) => response,
             Self::MalformedJson(text) => standard(400, "SyntaxError", &text).closing(),
             Self::UnsupportedMediaType(media_type) => {
                 standard(415, "FastifyError", &format!("Unsupported Media Type: {media_type}"))
@@ -66,7 +78,6 @@ impl Error {
             Self::TooLarge => standard(413, "FastifyError", "Request body is too large").closing(),
             Self::BadUrl(target) => bad_url(&target),
             Self::NoRoute(path, method) => no_route(&path, method),
-            Self::Internal => Response::internal_error(),
         }
     }
 }
@@ -74,8 +85,7 @@ impl Error {
 /// A failure without a text of its own is a G500.
 impl From<storage::Error> for Error {
     fn from(error: storage::Error) -> Self {
-        log::error!("a request failed: {error}");
-        Self::Internal
+        Self::internal(error)
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Owns: statuses, bodies, the order in which a request is judged (`spec/http.md` §2): body, path parameters, body
 //! schema, query, headers, caller, handler. Never: sockets (`net`) or rules (`domain`).
-//! Invariants: every answer of the router carries the CORS field; every request that was routed is counted once.
+//! Invariants: every answer of the router carries the CORS field; every request that was routed is counted once; every
+//! request leaves its line in the log ([`request_log`]).
 
 pub mod body;
 pub mod cors;
@@ -12,6 +13,7 @@ pub mod guard;
 pub mod limits;
 pub mod openapi;
 pub mod request;
+pub mod request_log;
 pub mod response;
 pub mod rest;
 pub mod router;
@@ -28,7 +30,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use protocol::http::head::RequestHead;
 use protocol::http::{Method, uri};
@@ -36,7 +38,7 @@ use protocol::http::{Method, uri};
 use self::error::Error;
 use self::guard::Guard;
 use self::limits::{RateLimits, Standing};
-use self::request::{Params, Query, Request};
+use self::request::{Body, Params, Query, Request};
 use self::response::Response;
 use self::router::Router;
 use self::routes::Endpoint;
@@ -99,6 +101,7 @@ impl Api {
         let found = self.router.find(head.method(), uri::split(head.target()).path);
         let label = found.ok().flatten().map_or(UNKNOWN_ROUTE, |found| found.template);
         self.ctx.metrics.http(head.method().as_str(), label, response.status, 0.0);
+        request_log::answered(head, response.status, Duration::ZERO, None);
         response
     }
 
@@ -110,74 +113,88 @@ impl Api {
         peer: IpAddr,
     ) -> Pin<Box<dyn Future<Output = Response>>> {
         let begun = Instant::now();
-        let method = head.method().as_str();
-        let begin = match self.begin(head, body, peer) {
-            Ok(begin) => begin,
-            // O-43: the only answer of the router without the CORS field; not counted either.
-            Err(undecodable) => return Box::pin(std::future::ready(undecodable.into_response())),
-        };
+        let Begun { head, label, standing, answer } = self.begin(head, body, peer);
         let metrics = Arc::clone(&self.ctx.metrics);
         Box::pin(async move {
-            let outcome = match begin.answer {
+            let outcome = match answer {
                 Ok(answer) => answer.await,
                 Err(error) => Err(error),
             };
-            let mut response = outcome.unwrap_or_else(Error::into_response);
+            let (mut response, cause) = match outcome {
+                Ok(response) => (response, None),
+                Err(mut error) => {
+                    let cause = error.take_cause();
+                    (error.into_response(), cause)
+                }
+            };
+            let took = begun.elapsed();
+            request_log::answered(&head, response.status, took, cause.as_deref());
+            // O-43: the only answer of the router without the CORS field; not counted either.
+            let Some(label) = label else { return response };
             cors::allow_every_origin(&mut response);
-            if let Some(standing) = begin.standing {
+            if let Some(standing) = standing {
                 standing.tell(&mut response);
             }
-            metrics.http(method, begin.label, response.status, begun.elapsed().as_secs_f64());
+            metrics.http(head.method().as_str(), label, response.status, took.as_secs_f64());
             response
         })
     }
 
-    /// Routes a request and starts its handler. The error is an undecodable path.
-    fn begin(&self, head: RequestHead, bytes: Vec<u8>, peer: IpAddr) -> Result<Begun, Error> {
+    /// Routes a request and starts its handler.
+    fn begin(&self, head: RequestHead, bytes: Vec<u8>, peer: IpAddr) -> Begun {
         if head.method() == Method::Options {
-            return Ok(Begun::refused("*", Error::Answer(cors::preflight(&head))));
+            let preflight = cors::preflight(&head);
+            return Begun::refused(head, Some("*"), Error::Answer(preflight));
         }
         let target = uri::split(head.target());
-        let found = self.router.find(head.method(), target.path);
-        let Some(found) = found.map_err(|_| Error::BadUrl(head.target().to_string()))? else {
+        let Ok(found) = self.router.find(head.method(), target.path) else {
+            let error = Error::BadUrl(head.target().to_string());
+            return Begun::refused(head, None, error);
+        };
+        let Some(found) = found else {
             if let Some(ui) = self.ui.as_ref().filter(|ui| ui.takes(&head, target)) {
-                return Ok(Begun { label: UNKNOWN_ROUTE, standing: None, answer: Ok(ui.fallback()) });
+                let answer = Ok(ui.fallback());
+                return Begun { head, label: Some(UNKNOWN_ROUTE), standing: None, answer };
             }
             let error = match body::read(&head, bytes) {
                 Err(error @ (Error::MalformedJson(_) | Error::NotUtf8)) => error,
                 _ => Error::NoRoute(head.target().to_string(), head.method().as_str()),
             };
-            return Ok(Begun::refused(UNKNOWN_ROUTE, error));
+            return Begun::refused(head, Some(UNKNOWN_ROUTE), error);
         };
         let rates = self.limits.rates.as_ref().zip(found.route.limit);
         let standing = rates.map(|(rates, limit)| rates.count(found.template, limit, &head, peer, now_ms()));
         let (label, endpoint) = (found.template, found.route);
         let query = uri::query(target.query).map(|(name, value)| (name.into_owned(), value.into_owned()));
         let query = Query(query.collect());
-        let start = || {
-            if let Some(refusal) = standing.and_then(Standing::refusal) {
-                self.ctx.metrics.inc(Counter::RateLimited);
-                return Err(Error::Answer(refusal));
-            }
-            let body = body::read(&head, bytes)?;
-            let request = Request { query, params: Params(found.params), body, peer, head };
-            (endpoint.handler)(&self.ctx, &self.guard, &request)
+        if let Some(refusal) = standing.and_then(Standing::refusal) {
+            self.ctx.metrics.inc(Counter::RateLimited);
+            return Begun { head, label: Some(label), standing, answer: Err(Error::Answer(refusal)) };
+        }
+        let body = match body::read(&head, bytes) {
+            Ok(body) => body,
+            Err(Error::UnsupportedMediaType(_)) if endpoint.takes_any_media_type => Body::Absent,
+            Err(error) => return Begun { head, label: Some(label), standing, answer: Err(error) },
         };
-        Ok(Begun { label, standing, answer: start() })
+        let request = Request { query, params: Params(found.params), body, peer, head };
+        let answer = (endpoint.handler)(&self.ctx, &self.guard, &request);
+        Begun { head: request.head, label: Some(label), standing, answer }
     }
 }
 
 /// A request on its way to its answer.
 struct Begun {
-    /// The route in metrics.
-    label: &'static str,
+    /// Kept for the log.
+    head: RequestHead,
+    /// The route in metrics; none of a path that does not decode.
+    label: Option<&'static str>,
     standing: Option<Standing>,
     answer: Result<routes::Answer, Error>,
 }
 
 impl Begun {
-    fn refused(label: &'static str, error: Error) -> Self {
-        Self { label, standing: None, answer: Err(error) }
+    fn refused(head: RequestHead, label: Option<&'static str>, error: Error) -> Self {
+        Self { head, label, standing: None, answer: Err(error) }
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use protocol::http::head::RequestHead;
 
+use crate::api::request_log::Pending;
 use crate::api::{self, Api};
 use crate::cluster::Cluster;
 use crate::net::service::{Admission, Answer, Incoming, Liveness, Outcome, Response, Service};
@@ -29,7 +30,11 @@ pub(super) struct Public {
 impl Service for Public {
     fn admit(&self, head: &RequestHead) -> Admission {
         if head.target().starts_with(PREFIX) {
-            return self.hub.admit_request(head);
+            let admission = self.hub.admit_request(head);
+            if let (Admission::Respond(response), Some(pending)) = (&admission, Pending::begin(head)) {
+                pending.answered(response.status);
+            }
+            return admission;
         }
         match self.api.admit(head) {
             api::Admission::ReadBody { bytes_max } => Admission::Body { bytes_max, ticket: None, cancel: None },
@@ -39,14 +44,28 @@ impl Service for Public {
 
     fn refuse_large_body(&self, head: &RequestHead, ticket: Option<Box<dyn Any>>) -> Response {
         if head.target().starts_with(PREFIX) {
-            return self.hub.refuse_large_body(ticket);
+            let response = self.hub.refuse_large_body(ticket);
+            Pending::begin(head).inspect(|pending| pending.answered(response.status));
+            return response;
         }
         outgoing(self.api.refuse_large_body(head))
     }
 
     fn handle(self: Rc<Self>, incoming: Incoming, liveness: Liveness) -> Answer {
         if incoming.head.target().starts_with(PREFIX) {
-            return Rc::clone(&self.hub).handle_request(incoming, liveness);
+            let pending = Pending::begin(&incoming.head);
+            let answer = Rc::clone(&self.hub).handle_request(incoming, liveness);
+            let Some(pending) = pending else { return answer };
+            return Box::pin(async move {
+                let outcome = answer.await;
+                match &outcome {
+                    Outcome::Respond(response) => pending.answered(response.status),
+                    Outcome::Upgrade { .. } => pending.answered(101),
+                    Outcome::Raw(response) => pending.answered(status_of(response)),
+                    Outcome::Drop => {}
+                }
+                outcome
+            });
         }
         let answer = self.api.handle(incoming.head, incoming.body, incoming.peer.ip());
         Box::pin(async move { Outcome::Respond(outgoing(answer.await)) })
@@ -55,6 +74,12 @@ impl Service for Public {
     fn hand_off(&self, to: CoreId, descriptor: OwnedFd, unread: Vec<u8>, peer: SocketAddr) {
         self.hub.post(to, Message::Adopt { descriptor, unread, peer });
     }
+}
+
+/// The status of a written answer.
+fn status_of(response: &[u8]) -> u16 {
+    let status = response.split(|&byte| byte == b' ').nth(1);
+    status.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok()).unwrap_or_default()
 }
 
 fn outgoing(response: api::response::Response) -> Response {

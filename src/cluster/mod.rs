@@ -46,7 +46,8 @@ pub const QUEUE_BYTES_MAX: usize = 64 << 20;
 /// is for updates.
 pub const CALL_QUEUE_BYTES_MAX: usize = 32 << 20;
 
-/// Bytes of events of other replicas that may wait for the cores. Ephemerals are dropped at half of it.
+/// Bytes of events and calls of other replicas that may wait for the cores. Ephemerals are dropped and calls are refused at half
+/// of it.
 pub const INBOUND_BYTES_MAX: usize = 64 << 20;
 
 /// Where a connection is.
@@ -204,6 +205,8 @@ pub struct Ask {
     pub rooms: Vec<Room>,
     pub except: Vec<Room>,
     pub arguments: String,
+    /// Returns the bytes to the limit when the core is done with them.
+    pub weight: Weight,
 }
 
 /// What cores are told.
@@ -247,7 +250,7 @@ pub struct Weight {
 }
 
 impl Weight {
-    fn new(bytes: usize, total: &Arc<AtomicUsize>) -> Self {
+    pub(crate) fn new(bytes: usize, total: &Arc<AtomicUsize>) -> Self {
         total.fetch_add(bytes, Ordering::Relaxed);
         Self { bytes, total: Arc::clone(total) }
     }

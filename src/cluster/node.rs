@@ -472,6 +472,10 @@ impl Node {
                 None => by_core.push((core, vec![target])),
             }
         }
+        if !by_core.is_empty() && self.inbound.load(Ordering::Relaxed) > INBOUND_BYTES_MAX / 2 {
+            log::warn!("a call of another replica is refused: the cores do not keep up");
+            return self.say(state, request, Said::DECLINED);
+        }
         if let Some(said) = state.replies.begin(&request, by_core.len(), self.now()) {
             return self.say(state, request, said);
         }
@@ -482,6 +486,7 @@ impl Node {
                 rooms: rooms.to_vec(),
                 except: except.to_vec(),
                 arguments: arguments.to_string(),
+                weight: Weight::new(arguments.len(), &self.inbound),
             };
             if !self.cores.post(core, Inbound::Ask(ask)) {
                 // The socket is there, but will not hear of it.
@@ -854,5 +859,33 @@ mod tests {
         mailbox.send(register(early)).unwrap();
         node.drain();
         assert!(node.registered_here(&account, "m").is_some());
+    }
+
+    #[test]
+    fn a_call_is_declined_while_too_much_of_others_waits_for_the_cores() {
+        let (node, mailbox, cores) = node(10);
+        let socket = SocketId::random();
+        let place = Place { core: CoreId(0), key: Slab::default().insert(()) };
+        mailbox.send(Command::Joined { account: AccountId::from("a"), socket, place }).unwrap();
+        node.drain();
+        let weight = |bytes| Weight::new(bytes, &node.inbound);
+        let answers = |number| {
+            let request = Some(RequestId::from_random(number));
+            let opts = Opts { rooms: vec![socket.to_string().into()], ..Opts::default() };
+            let packet = List::json(r#"["rpc-request",{"method":"m"}]"#).unwrap();
+            let data = Message::Broadcast { packet, request, opts }.encode_data();
+            node.entry(&Entry { uid: Uid::from_random(2), kind: Kind::Broadcast, data: data.as_deref() });
+            let kinds: Vec<_> = node.batch().into_iter().map(|item| item.kind).collect();
+            kinds.into_iter().filter(|kind| *kind != outbox::Kind::Control).collect::<Vec<_>>()
+        };
+        let waiting = weight(INBOUND_BYTES_MAX / 2 + 1);
+        assert_eq!(answers(1), [outbox::Kind::Count, outbox::Kind::Reply]);
+        assert!(cores.0.lock().unwrap().is_empty());
+        drop(waiting);
+        assert_eq!(answers(2), []);
+        assert!(matches!(&cores.0.lock().unwrap()[..], [Inbound::Ask(_)]));
+        assert!(node.inbound.load(Ordering::Relaxed) > 0, "it waits for its core");
+        cores.0.lock().unwrap().clear();
+        assert_eq!(node.inbound.load(Ordering::Relaxed), 0);
     }
 }

@@ -88,7 +88,7 @@ sections! {
         IO_DRIVER "HAPPIER_IO_DRIVER" Both "auto"
             "auto, uring (fail where io_uring is not available) or epoll.";
         DB_CONNECTIONS_PER_CORE "HAPPIER_DB_CONNECTIONS_PER_CORE" Full "4"
-            "Database connections of each core; lowered so that all cores together keep to connection_limit.";
+            "Most database connections of each core. All cores together keep to connection_limit, so raise that, too.";
     }
     "Limits" {
         RATE_LIMITS "HAPPIER_RATE_LIMITS" Both "on"
@@ -142,14 +142,14 @@ sections! {
     }
     "Redis and replicas" {
         REDIS_URL "REDIS_URL" Full "" "Redis that connects replicas; used with the adapter enabled.";
-        REDIS_ADAPTER "HAPPY_SOCKET_REDIS_ADAPTER" Full "off" "1 or true: share events and calls with other replicas.";
+        REDIS_ADAPTER "HAPPY_SOCKET_REDIS_ADAPTER" Full "off" "1 or true, with REDIS_URL: share events and calls with other replicas; anything else is off.";
         PRESENCE_STREAM_MAXLEN "HAPPY_PRESENCE_STREAM_MAXLEN" Full "100000"
             "Approximate length of the presence stream; 0: unlimited.";
         ROOMS_ONLY "HAPPY_SOCKET_ROOMS_ONLY" Both ""
             "Accepted for compatibility and ignored: events always go through rooms.";
     }
     "Change feed" {
-        CHANGE_CLEANUP "HAPPY_ACCOUNT_CHANGE_CLEANUP" Both "off" "1 or true: prune the change feed periodically.";
+        CHANGE_CLEANUP "HAPPY_ACCOUNT_CHANGE_CLEANUP" Both "off" "1 or true: remove entries of deleted things from the change feed periodically.";
         CHANGE_CLEANUP_INTERVAL_MS "HAPPY_ACCOUNT_CHANGE_CLEANUP_INTERVAL_MS" Both "21600000"
             "Time between two runs; at least 10000.";
     }

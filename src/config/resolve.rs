@@ -280,10 +280,18 @@ impl<'s> Reader<'s> {
 
     fn redis(&mut self) -> Option<Redis> {
         let url = self.trimmed(&keys::REDIS_URL);
-        if !self.switched_on(&keys::REDIS_ADAPTER) {
-            return None;
+        let switched_on = self.switched_on(&keys::REDIS_ADAPTER);
+        // Allowed, as on the reference server, but a replica that is alone by mistake looks as if it worked.
+        if switched_on != url.is_some() {
+            let (there, missing) = if switched_on {
+                ("HAPPY_SOCKET_REDIS_ADAPTER is on, but REDIS_URL", "set")
+            } else {
+                ("REDIS_URL is set, but HAPPY_SOCKET_REDIS_ADAPTER", "1 or true")
+            };
+            self.warn(format!("{there} is not {missing}; this process shares nothing with other replicas"));
         }
-        Some(Redis { url: Secret::new(url?), presence_stream_maxlen: self.presence_stream_maxlen() })
+        let url = url.filter(|_| switched_on)?;
+        Some(Redis { url: Secret::new(url), presence_stream_maxlen: self.presence_stream_maxlen() })
     }
 
     fn presence_stream_maxlen(&mut self) -> Option<u64> {

@@ -22,18 +22,17 @@ pub enum Verdict {
     },
 }
 
-/// Why a request could not be judged. What failed has been logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a request could not be judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
     /// Too many calls are waiting already.
     Busy,
-    Failed,
+    Failed(vendors::Error),
 }
 
 impl From<vendors::Error> for Error {
     fn from(error: vendors::Error) -> Self {
-        log::error!("a voice service could not be asked: {error}");
-        if error == vendors::Error::Busy { Self::Busy } else { Self::Failed }
+        if error == vendors::Error::Busy { Self::Busy } else { Self::Failed(error) }
     }
 }
 

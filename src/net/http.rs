@@ -389,6 +389,7 @@ impl<S: Service + 'static> Connection<S> {
     }
 
     async fn refuse_head(&mut self, error: HeadError) -> io::Result<()> {
+        log::debug!("a request without a usable head was refused: {error}");
         self.send(encode::refusal(error)).await?;
         self.linger().await;
         Ok(())

@@ -6,40 +6,50 @@ use std::fmt;
 
 const MASK: &str = "…";
 
-/// The one route with a bearer-like secret in its path.
-const PUBLIC_SHARE: &str = "/v1/public-share/";
+/// Routes with something in their paths that gives access, or reaches a device: it follows these two segments.
+const SECRET_PATHS: [(&str, &str); 2] = [("v1", "public-share"), ("v1", "push-tokens")];
 
-/// Query parameters whose values give access to something.
-const SECRET_PARAMETERS: [&str; 4] = ["state", "code", "token", "access_token"];
+/// What may follow it, and is no secret.
+const TAILS: [&str; 1] = ["/messages"];
 
-/// The request target without public-link tokens in its path and without OAuth and token values in its query.
+/// Query parameters whose values give access to something. `sid` is all that a polling client has to show.
+const SECRET_PARAMETERS: [&str; 5] = ["state", "code", "token", "access_token", "sid"];
+
+/// The request target without public-link and push tokens in its path and without OAuth, token and session values in its
+/// query.
 pub fn redact_target(target: &str) -> Cow<'_, str> {
-    let (path, query) = match target.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (target, None),
-    };
-    let masked_path = redacted_path(path);
-    let masked_query = query.map(redacted_query);
-    if matches!((&masked_path, &masked_query), (Cow::Borrowed(_), None | Some(Cow::Borrowed(_)))) {
-        return Cow::Borrowed(target);
+    // The mark in between belongs to neither.
+    let at = target.find(['?', '#']).unwrap_or(target.len());
+    let (path, query) = target.split_at(at);
+    let (mark, query) = query.split_at(query.len().min(1));
+    match (redacted_path(path), redacted_query(query)) {
+        (Cow::Borrowed(_), Cow::Borrowed(_)) => Cow::Borrowed(target),
+        (path, query) => Cow::Owned(format!("{path}{mark}{query}")),
     }
-    let mut masked = masked_path.into_owned();
-    if let Some(query) = masked_query {
-        masked.push('?');
-        masked.push_str(&query);
-    }
-    Cow::Owned(masked)
 }
 
 fn redacted_path(path: &str) -> Cow<'_, str> {
+    let Some(secret) = secret_end(path).filter(|secret| !secret.is_empty()) else { return Cow::Borrowed(path) };
+    let tail = TAILS.into_iter().find(|tail| secret.ends_with(tail)).unwrap_or_default();
+    Cow::Owned(format!("{}{MASK}{tail}", &path[..path.len() - secret.len()]))
+}
+
+/// The end of a path, from its secret on.
+fn secret_end(path: &str) -> Option<&str> {
     // Absolute targets carry the path after the authority.
-    let Some(at) = path.find(PUBLIC_SHARE) else { return Cow::Borrowed(path) };
-    let (before, token_on) = path.split_at(at + PUBLIC_SHARE.len());
-    let rest = token_on.find('/').map_or("", |slash| &token_on[slash..]);
-    if token_on.len() == rest.len() {
-        return Cow::Borrowed(path);
+    let path = if path.starts_with('/') { path } else { path.split_once("://").map_or(path, |(_, further)| further) };
+    let (_, segments) = path.split_once('/')?;
+    // Segments are compared decoded, and none of these has to be encoded: whoever does so may hide what it is.
+    let is_encoded = |segments: &str| segments.split('/').next().is_some_and(|first| first.contains('%'));
+    if is_encoded(segments) {
+        return Some(segments);
     }
-    Cow::Owned(format!("{before}{MASK}{rest}"))
+    let (first, further) = segments.split_once('/')?;
+    if is_encoded(further) {
+        return Some(further);
+    }
+    let (second, rest) = further.split_once('/')?;
+    SECRET_PATHS.contains(&(first, second)).then_some(rest)
 }
 
 fn redacted_query(query: &str) -> Cow<'_, str> {
@@ -90,10 +100,24 @@ mod tests {
             ("/v1/public-share/hunter2/messages?after=1", "/v1/public-share/…/messages?after=1"),
             ("/v1/public-share/hunter2?consent=true", "/v1/public-share/…?consent=true"),
             ("/v1/public-share/", "/v1/public-share/"),
+            ("/v1/public-share//hunter2", "/v1/public-share/…"),
+            ("/v1/public-share/hunter2/hunter2/messages", "/v1/public-share/…/messages"),
+            ("/v1/public%2Dshare/hunter2", "/v1/…"),
+            ("/%761/public-share/hunter2", "/…"),
+            ("/%76", "/…"),
+            ("/v1/kv/a%2Fb", "/v1/kv/a%2Fb"),
+            ("/v1/push-tokens/hunter2", "/v1/push-tokens/…"),
+            ("/v1/push-tokens", "/v1/push-tokens"),
+            ("/v1/push-tokens/a://b/hunter2", "/v1/push-tokens/…"),
+            ("*", "*"),
             ("http://host/v1/public-share/hunter2", "http://host/v1/public-share/…"),
+            ("http://host", "http://host"),
+            ("/v1/updates/?EIO=4&transport=polling&sid=hunter2", "/v1/updates/?EIO=4&transport=polling&sid=…"),
             ("/v1/connect/github/callback?code=hunter2&state=hunter2", "/v1/connect/github/callback?code=…&state=…"),
             ("/x?a=1&token=hunter2&b", "/x?a=1&token=…&b"),
             ("/x?TOKEN=hunter2", "/x?TOKEN=…"),
+            ("/x#token=hunter2", "/x#token=…"),
+            ("/x?", "/x?"),
             ("/x?st%61te=hunter2", "/x?st%61te=…"),
             ("/x?state", "/x?state"),
             ("/x?statement=1&barcode=2", "/x?statement=1&barcode=2"),

@@ -52,7 +52,7 @@ impl Hub {
 
     /// Delivers an event that is to be acknowledged, and says to how many.
     fn foreign_ask(&self, ask: Ask) {
-        let Ask { request, targets, rooms, except, arguments } = ask;
+        let Ask { request, targets, rooms, except, arguments, weight: _weight } = ask;
         let mut holders: Vec<Peer> = Vec::new();
         for target in targets {
             match target {

@@ -24,7 +24,8 @@ impl PgBouncer {
     pub fn start(server: &Postgres, connections: usize, users: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("happier-pgbouncer-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let directory = std::env::temp_dir().join(name);
+        // Not the temporary directory of the environment, which may be closed to the user it runs as.
+        let directory = PathBuf::from("/tmp").join(name);
         fs::create_dir(&directory).unwrap();
         let (port, path) = (ports::free_port(), directory.display());
         let config = format!(

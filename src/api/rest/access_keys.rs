@@ -124,8 +124,8 @@ pub async fn replace(ctx: Rc<Context>, caller: AccountId, input: Replace) -> Res
         })),
         Ok(Replaced::NotFound) => Err(Error::refused(404, "Access key not found")),
         Err(error) => {
-            log::error!("an access key was not updated: {error}");
-            Ok(Response::json(500, &Failure { success: false, error: "Failed to update access key" }))
+            let answer = Response::json(500, &Failure { success: false, error: "Failed to update access key" });
+            Err(Error::Failure(answer, error.to_string()))
         }
     }
 }

@@ -25,7 +25,9 @@ pub async fn profile(ctx: Rc<Context>, caller: AccountId, (): ()) -> Result<Resp
         github: Option<RawJson>,
         connected_services: Vec<String>,
     }
-    let Some(profile) = accounts::profile(&ctx, &caller).await? else { return Err(Error::Internal) };
+    let Some(profile) = accounts::profile(&ctx, &caller).await? else {
+        return Err(Error::internal("the account does not exist any more"));
+    };
     Ok(Response::ok(&Body {
         id: caller.as_str(),
         timestamp: now_ms(),
@@ -92,9 +94,6 @@ pub async fn update_settings(ctx: Rc<Context>, caller: AccountId, new: NewSettin
             current_settings: stored.value,
         })),
         Ok(SettingsUpdate::AccountNotFound) => Ok(failure()),
-        Err(error) => {
-            log::error!("account settings were not updated: {error}");
-            Ok(failure())
-        }
+        Err(error) => Err(Error::Failure(failure(), error.to_string())),
     }
 }

@@ -34,14 +34,14 @@ pub async fn health(ctx: Rc<Context>, (): ()) -> Result<Response, Error> {
     let probe = ctx.db.query(&PROBE, Vec::new()).await;
     let timestamp = protocol::http::date::format_iso(u64::try_from(now_ms()).unwrap_or_default());
     let timestamp = String::from_utf8_lossy(&timestamp).into_owned();
-    Ok(match probe {
-        Ok(_) => Response::ok(&Health { status: "ok", timestamp, service: "happy-server", error: None, replicas }),
-        Err(error) => {
-            log::error!("health: the database does not answer: {error}");
+    match probe {
+        Ok(_) => Ok(Response::ok(&Health { status: "ok", timestamp, service: "happy-server", error: None, replicas })),
+        Err(cause) => {
             let error = Some("Database connectivity failed");
-            Response::json(503, &Health { status: "error", timestamp, service: "happy-server", error, replicas })
+            let health = Health { status: "error", timestamp, service: "happy-server", error, replicas };
+            Err(Error::Failure(Response::json(503, &health), cause.to_string()))
         }
-    })
+    }
 }
 
 pub async fn features(_: Rc<Context>, (): ()) -> Result<Response, Error> {

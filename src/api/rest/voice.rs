@@ -53,6 +53,6 @@ pub async fn token(ctx: Rc<Context>, caller: AccountId, ask: Ask) -> Result<Resp
 fn failure(error: voice::Error) -> Error {
     match error {
         voice::Error::Busy => Error::BUSY,
-        voice::Error::Failed => Error::Internal,
+        voice::Error::Failed(cause) => Error::internal(cause),
     }
 }

@@ -266,6 +266,19 @@ fn roles() {
 }
 
 #[test]
+fn whoever_meant_to_have_replicas_and_has_none_is_told() {
+    let (url, on, other) =
+        (("REDIS_URL", "redis://r"), ("HAPPY_SOCKET_REDIS_ADAPTER", "1"), ("HAPPY_SOCKET_REDIS_ADAPTER", "yes"));
+    let table: [(&[(&str, &str)], bool); 5] =
+        [(&[], false), (&[url, on], false), (&[url], true), (&[on], true), (&[url, other], true)];
+    for (extra, alone) in table {
+        let warnings = resolved(&[FULL, extra]).warnings;
+        let told = warnings.iter().any(|warning| warning.ends_with("this process shares nothing with other replicas"));
+        assert_eq!(told, alone, "{extra:?}: {warnings:?}");
+    }
+}
+
+#[test]
 fn the_full_flavor_needs_its_secret_and_database() {
     let flavor = ("HAPPY_SERVER_FLAVOR", "full");
     assert!(refusal(&[&[flavor]]).starts_with("DATABASE_URL is not set"));

@@ -12,7 +12,7 @@ use super::super::home::Class;
 use super::super::hub::Settings;
 use super::*;
 use crate::cluster::rooms::Room;
-use crate::cluster::{Inbound, Target};
+use crate::cluster::{Inbound, Target, Weight};
 use crate::net::turn::Turn;
 use crate::runtime::cores::Driver;
 use crate::runtime::mailbox::{DEPTH_MAX, Inbox, mailbox_of};
@@ -139,6 +139,7 @@ impl Process {
             rooms: vec![Room::Socket(holder.socket)],
             except: Vec::new(),
             arguments: r#"["rpc-request",{"method":"m","params":[1]}]"#.to_string(),
+            weight: Weight::new(0, &Arc::default()),
         };
         self.hubs[home.index()].receive(Message::Cluster(Inbound::Ask(ask)));
         self.settle();

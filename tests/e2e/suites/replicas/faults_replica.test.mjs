@@ -14,6 +14,7 @@ const CALL_LIMIT_MS = 25_000; // below the 30 s of a call; a silent replica is g
 const BEFORE_SILENCE_MS = 4_500; // the last heartbeat is 5 s old at most, so silence is noticed 5 s later at the earliest
 const STALL_MS = 3_000; // longer than a reader waits before it wonders
 const LENGTH_MAX = 10_000; // of the stream, about
+const CALLS_PER_TARGET_MAX = 4_096;
 const UNAVAILABLE = 'RPC_METHOD_NOT_AVAILABLE';
 
 let cluster;
@@ -97,6 +98,29 @@ test('the holder of a method leaves, its replica stays: callers of other replica
   const answer = await call;
   assert.equal(answer.ok, false);
   assert.ok(performance.now() - began < CALL_LIMIT_MS, `after ${performance.now() - began} ms`);
+});
+
+test('the holder of a method has too many calls: callers of other replicas are told at once, and its registration stays', async () => {
+  const [first, second] = cluster.replicas;
+  const account = await Account.login(first);
+  const [caller, holder] = [await account.device().ready(), await account.device({ server: second }).ready()];
+  const asked = [];
+  await holder.register('hang', (n) => new Promise((resolve) => asked.push(() => resolve(n))));
+  const calls = [];
+  while (calls.length < CALLS_PER_TARGET_MAX) {
+    for (let n = 0; n < 128; n++) calls.push(caller.call('hang', calls.length));
+    await until(() => asked.length === calls.length, `${calls.length} calls under way`); // the stream holds 10,000 entries
+  }
+  const began = performance.now();
+  const answer = await caller.call('hang', -1);
+  assert.deepEqual(answer, { ok: false, error: 'operation has timed out' });
+  assert.ok(performance.now() - began < CALL_LIMIT_MS, `after ${performance.now() - began} ms`);
+  for (const release of asked.splice(0)) release();
+  (await Promise.all(calls)).forEach((answer, n) => assert.deepEqual(answer, { ok: true, result: n }));
+  const again = caller.call('hang', 'again');
+  await until(() => asked.length === 1, 'asked again');
+  asked[0]();
+  assert.deepEqual(await again, { ok: true, result: 'again' });
 });
 
 /** What trims the stream while a replica stands still. */
