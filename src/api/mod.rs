@@ -38,7 +38,7 @@ use protocol::http::{Method, uri};
 use self::error::Error;
 use self::guard::Guard;
 use self::limits::{RateLimits, Standing};
-use self::request::{Params, Query, Request};
+use self::request::{Body, Params, Query, Request};
 use self::response::Response;
 use self::router::Router;
 use self::routes::Endpoint;
@@ -173,6 +173,7 @@ impl Api {
         }
         let body = match body::read(&head, bytes) {
             Ok(body) => body,
+            Err(Error::UnsupportedMediaType(_)) if endpoint.takes_any_media_type => Body::Absent,
             Err(error) => return Begun { head, label: Some(label), standing, answer: Err(error) },
         };
         let request = Request { query, params: Params(found.params), body, peer, head };

@@ -278,7 +278,10 @@ fn statuses_of(route: &Route, fields: &[Field]) -> BTreeSet<u16> {
         statuses.insert(400);
     }
     if matches!(route.method, Method::Post | Method::Put | Method::Patch | Method::Delete) {
-        statuses.extend([400, 413, 415]);
+        statuses.extend([400, 413]);
+        if !route.endpoint.takes_any_media_type {
+            statuses.insert(415);
+        }
     }
     if route.access == Access::Bearer {
         statuses.insert(401);

@@ -35,6 +35,8 @@ pub type Handler = Box<dyn Fn(&Rc<Context>, &Guard, &Request) -> Result<Answer, 
 pub struct Endpoint {
     pub handler: Handler,
     pub limit: Option<PerMinute>,
+    /// Whether a body of a media type that we do not read counts as none, instead of being refused with 415.
+    pub takes_any_media_type: bool,
 }
 
 /// Who may call a route.
@@ -64,7 +66,7 @@ pub struct Route {
 
 impl Route {
     fn new<I: FromRequest>(method: Method, template: &'static str, access: Access, handler: Handler) -> Self {
-        let endpoint = Endpoint { handler, limit: None };
+        let endpoint = Endpoint { handler, limit: None, takes_any_media_type: false };
         Self { method, template, access, about: "", answers: &[], input: describe::<I>, endpoint }
     }
 
@@ -76,6 +78,13 @@ impl Route {
     #[must_use]
     fn answers(self, answers: &'static [u16]) -> Self {
         Self { answers, ..self }
+    }
+
+    /// Lets the route judge bodies of any media type.
+    #[must_use]
+    fn with_any_media_type(mut self) -> Self {
+        self.endpoint.takes_any_media_type = true;
+        self
     }
 
     /// Limits how often a client may call this route.
@@ -279,6 +288,7 @@ fn table(has_files: bool, has_debug_log: bool) -> Vec<Route> {
         bearer(Delete, "/v1/connect/github", rest::connect::disconnect_github).about("Disconnects GitHub"),
         open(Post, "/v1/connect/github/webhook", rest::connect::github_webhook)
             .about("Deliveries of GitHub, signed by it")
+            .with_any_media_type()
             .answers(&[401]),
         bearer(Post, "/v1/connect/:vendor/register", rest::connect::register)
             .about("Stores the caller's token of a vendor"),

@@ -127,7 +127,13 @@ pub async fn github(server: Rc<Server>) {
     assert_eq!(hook(&format!("{json_type}{signed}"), "{}").await, error("Webhooks not configured"));
     assert_eq!(hook(&format!("{json_type}{signed}"), "").await, error("Server configuration error"));
     assert_eq!(hook(signed, "").await, error("Server configuration error"));
-    assert_eq!(hook(&format!("Content-Type: text/plain\r\n{signed}"), "{}").await, error("Server configuration error"));
+    // GitHub may be set to send forms; whatever it sends is judged by the route itself (§15.5 rather than §4).
+    for media_type in ["text/plain", "application/x-www-form-urlencoded", "application/vnd.api+json", "foo"] {
+        let sent = hook(&format!("Content-Type: {media_type}\r\n{signed}"), "{}").await;
+        assert_eq!(sent, error("Server configuration error"), "{media_type}");
+    }
+    assert_eq!(hook(signed, "{}").await, error("Server configuration error"));
+    assert_eq!(hook("Content-Type: application/x-www-form-urlencoded\r\n", "{}").await.0, 400);
 
     let body = br#"{"zen":"a"}"#;
     let signature = webhook_signature("whs", body);

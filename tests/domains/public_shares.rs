@@ -62,6 +62,7 @@ pub async fn managing(server: Rc<Server>) {
         (json!({"token": "", "encryptedDataKey": "AAAA"}), "token required"),
         (json!({"token": "x"}), "encryptedDataKey required"),
         (json!({"token": "x", "encryptedDataKey": ""}), "encryptedDataKey required"),
+        (json!({"expiresAt": 8.7e15}), "token required"),
     ] {
         refused(&server, alice, "POST", path, Some(body), 400, error).await;
     }
@@ -69,6 +70,8 @@ pub async fn managing(server: Rc<Server>) {
     let unknown = "/v1/sessions/nothing-like-this/public-share";
     let link = || Some(json!({"token": "x", "encryptedDataKey": "AAAA"}));
     refused(&server, &bob, "POST", path, link(), 403, "Forbidden").await;
+    let no_time = json!({"token": "x", "encryptedDataKey": "AAAA", "expiresAt": 8.7e15});
+    refused(&server, &bob, "POST", path, Some(no_time), 403, "Forbidden").await;
     refused(&server, alice, "POST", unknown, link(), 403, "Forbidden").await;
     for (method, who, path) in [("GET", &bob, path.as_str()), ("DELETE", &bob, path), ("GET", alice, unknown)] {
         refused(&server, who, method, path, None, 403, "Forbidden").await;

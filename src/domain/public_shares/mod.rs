@@ -53,9 +53,22 @@ pub struct Wanted {
     pub token: Option<String>,
     /// The data key of the session, encrypted for holders of the token.
     pub encrypted_data_key: Option<Vec<u8>>,
-    pub expires_at: Option<i64>,
+    /// Milliseconds since 1970, as they were sent: judged when everything else has been.
+    pub expires_at: Option<f64>,
     pub max_uses: Option<i64>,
     pub is_consent_required: bool,
+}
+
+/// The latest time that JavaScript can express, in milliseconds.
+const TIME_MAX: f64 = 8.64e15;
+
+/// A time in whole milliseconds; 0 is none.
+#[allow(clippy::cast_possible_truncation, reason = "fractions are dropped, and the range has been checked")]
+fn expiry(at: f64) -> Result<Option<i64>, Error> {
+    if at.abs() > TIME_MAX {
+        return Err(Error::Invalid("expiresAt is no time".to_owned()));
+    }
+    Ok((at != 0.0).then_some(at as i64))
 }
 
 /// Creates the link of a session, or changes it.
@@ -117,8 +130,9 @@ async fn write(
         (false, Some(_), None) => return Ok(Err(Refusal::KeyRequiredForRotation)),
         _ => {}
     }
+    let expires_at = wanted.expires_at.map(expiry).transpose()?.flatten();
     lock_accounts(tx, &[caller]).await?;
-    let expires_at = wanted.expires_at.map_or(Value::Null, Value::Time);
+    let expires_at = expires_at.map_or(Value::Null, Value::Time);
     let limits = vec![expires_at, wanted.max_uses.into(), wanted.is_consent_required.into(), Value::Time(now)];
     let params = vec![token_hash.into(), key.into(), session.as_str().into()];
     let mut params: Vec<Value> = limits.into_iter().chain(params).collect();
@@ -401,3 +415,18 @@ static ACCESSES: Statement = Statement::portable(
        FROM "PublicShareAccessLog" l LEFT JOIN "Account" a ON a."id" = l."userId"
        WHERE l."publicShareId" = $1 ORDER BY l."accessedAt" DESC, l."id" DESC LIMIT $2"#,
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expiries_are_whole_milliseconds() {
+        for (at, expected) in
+            [(0.0, None), (0.5, Some(0)), (1_767_225_600_000.9, Some(1_767_225_600_000)), (-1.5, Some(-1))]
+        {
+            assert_eq!(expiry(at), Ok(expected), "{at}");
+        }
+        assert!(expiry(8.641e15).is_err() && expiry(f64::INFINITY).is_err());
+    }
+}

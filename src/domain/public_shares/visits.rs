@@ -1,7 +1,8 @@
 //! Visiting a public link: whether it may be used, counting its uses, and what a visitor sees.
 //!
 //! Owns: the checks of a visit and the access log. Never: who the visitor claims to be; that has been verified.
-//! Invariant: a link is never used more often than it allows, however many visit at once (O-40 is closed).
+//! Invariants: a link is never used more often than it allows, however many visit at once (O-40 is closed); what its owner
+//! has changed, or whom blocked, before a use is counted decides about that use.
 //! Implements `spec/http.md` §16.9.
 
 use super::super::accounts::ShortProfile;
@@ -107,6 +108,11 @@ impl Stopped {
 }
 
 async fn enter(tx: &mut Tx<'_>, visitor: &Visitor, now: i64) -> Result<Result<(Link, Row), Stopped>, Error> {
+    // Locked before it is read: the owner may rotate or restrict the link, or block the visitor, and somebody else may be
+    // about to take the last use.
+    if tx.query_opt(&LOCK, vec![token_hash(visitor).into()]).await?.is_none() {
+        return Ok(Err(Stopped::Unavailable));
+    }
     let found = tx.query_opt(&FIND, find_params(visitor)).await?;
     let link = match judge(found, visitor, now) {
         Judged::Open(link) => link,
@@ -116,10 +122,7 @@ async fn enter(tx: &mut Tx<'_>, visitor: &Visitor, now: i64) -> Result<Result<(L
             return Ok(Err(Stopped::ConsentRequired(session, owner)));
         }
     };
-    // The condition counts again: somebody else may have taken the last use meanwhile.
-    if tx.execute(&COUNT, vec![Value::Time(now), link.id.as_str().into()]).await? == 0 {
-        return Ok(Err(Stopped::Unavailable));
-    }
+    tx.execute(&COUNT, vec![Value::Time(now), link.id.as_str().into()]).await?;
     let recorded = |text: &Option<String>| text.clone().filter(|_| link.is_consent_required);
     let params = vec![
         cuid().into(),
@@ -173,7 +176,11 @@ pub async fn messages(ctx: &Context, visitor: Visitor) -> Result<Result<Vec<Mess
 
 fn find_params(visitor: &Visitor) -> Vec<Value> {
     let account = visitor.account.as_ref().map(|account| account.as_str().to_owned());
-    vec![account.into(), hash::sha256(visitor.token.as_bytes()).to_vec().into()]
+    vec![account.into(), token_hash(visitor).into()]
+}
+
+fn token_hash(visitor: &Visitor) -> Vec<u8> {
+    hash::sha256(visitor.token.as_bytes()).to_vec()
 }
 
 enum Judged {
@@ -200,6 +207,10 @@ fn judge(row: Option<Row>, visitor: &Visitor, now: i64) -> Judged {
     if link.is_consent_required && !visitor.consents { Judged::NeedsConsent(link.session) } else { Judged::Open(link) }
 }
 
+// Not FOR NO KEY UPDATE: a block refers to its link, and must come either before this visit or after it.
+static LOCK: Statement =
+    Statement::portable(r#"SELECT "id" FROM "PublicSessionShare" WHERE "tokenHash" = $1 FOR UPDATE"#);
+
 // The last column tells whether the visitor is blocked; an anonymous one never is.
 static FIND: Statement = Statement::portable(
     r#"SELECT p."id", p."sessionId", p."encryptedDataKey", p."expiresAt", p."maxUses", p."useCount",
@@ -210,8 +221,7 @@ static FIND: Statement = Statement::portable(
 );
 
 static COUNT: Statement = Statement::portable(
-    r#"UPDATE "PublicSessionShare" SET "useCount" = "useCount" + 1, "updatedAt" = $1
-       WHERE "id" = $2 AND ("maxUses" IS NULL OR "useCount" < "maxUses")"#,
+    r#"UPDATE "PublicSessionShare" SET "useCount" = "useCount" + 1, "updatedAt" = $1 WHERE "id" = $2"#,
 );
 
 static LOG: Statement = Statement::portable(

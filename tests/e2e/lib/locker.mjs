@@ -30,6 +30,14 @@ export class Locker {
     return this.run(`BEGIN; LOCK TABLE ${tables.map((table) => `"${table}"`).join(', ')} IN SHARE ROW EXCLUSIVE MODE`);
   }
 
+  /** Resolves once some statement waits for what is held. */
+  async untilWaitedFor() {
+    // Within a transaction what others do is looked at once, unless it is asked for anew.
+    const mark = `waiting ${this.asked++}.`;
+    const look = `SELECT pg_stat_clear_snapshot(); SELECT '${mark}' FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' LIMIT 1`;
+    await until(async () => (await this.run(look), this.said.includes(mark)), 'waited for');
+  }
+
   /** Statements that wait for the lock fail; Postgres would run those of a client that is dead. */
   cancelWaiting() {
     return this.run(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`);
