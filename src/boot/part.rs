@@ -29,6 +29,7 @@ use crate::observe::metrics::{CoreMetrics, Gauge};
 use crate::realtime::hub::Hub;
 use crate::realtime::message::{Message, Stop};
 use crate::runtime::cores::{CoreId, Driver};
+use crate::runtime::fair::Fair;
 use crate::runtime::mailbox::{Inbox, Mailbox};
 use crate::runtime::post::{CorePost, Job};
 use crate::runtime::race::race;
@@ -204,8 +205,9 @@ impl Core {
 
     async fn inbox_loop(self: Rc<Self>, inbox: Inbox<Message>, wake: monoio::net::UnixStream) {
         let mut batch = Vec::new();
+        let mut fair = Fair::default();
         loop {
-            if wake.readable(false).await.is_err() {
+            if fair.wait(wake.readable(false)).await.is_err() {
                 log::error!("a core cannot wait for its mailbox any more");
                 std::process::abort();
             }
@@ -262,9 +264,10 @@ impl Core {
     }
 }
 
-/// The one task behind all websockets of a core. Waiting after every turn lets everybody else have theirs.
+/// The one task behind all websockets of a core. After every turn everybody else has theirs.
 async fn websocket_loop(hub: Rc<Hub>, ready: monoio::net::UnixStream) {
-    while ready.readable(false).await.is_ok() {
+    let mut fair = Fair::default();
+    while fair.wait(ready.readable(false)).await.is_ok() {
         hub.websockets_turn();
     }
     log::error!("a core cannot wait for its websockets any more");

@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use monoio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::runtime::fair::Fair;
+
 /// Connections that the kernel completes before the core gets to them. Bounded by `net.core.somaxconn` as well.
 const BACKLOG: i32 = 4096;
 
@@ -52,8 +54,9 @@ pub async fn accept_loop<F: Future<Output = ()> + 'static>(
     mut serve: impl FnMut(TcpStream, SocketAddr) -> F,
 ) {
     let mut failing = false;
+    let mut fair = Fair::default();
     loop {
-        match listener.accept().await {
+        match fair.wait(listener.accept()).await {
             Ok((stream, peer)) => {
                 failing = false;
                 monoio::spawn(serve(stream, peer));

@@ -6,6 +6,7 @@
 //! that tasks, sockets and rooms need no locks (monoio is built without `sync`, which turns a mistake into a panic).
 
 pub mod cores;
+pub mod fair;
 pub mod mailbox;
 pub mod pages;
 pub mod patience;

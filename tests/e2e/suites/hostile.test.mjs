@@ -2,9 +2,10 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { Account, closeDevices } from '../lib/client.mjs';
-import { Http, Polling, destroySockets, frame, openSession, openSocket, untilEnd } from '../lib/engineio.mjs';
+import { Http, Polling, connection, destroySockets, frame, openSession, openSocket, untilEnd } from '../lib/engineio.mjs';
 import { generator, seed } from '../lib/random.mjs';
 import { Server } from '../lib/server.mjs';
+import { until } from '../lib/wait.mjs';
 
 const MILLION = 1_000_000;
 
@@ -193,4 +194,53 @@ test('a thousand connections that say nothing disturb nobody', async () => {
   const session = await account.session('while silent');
   assert.equal((await bystander.send(session, 'text')).ok, true);
   silent.forEach((socket) => socket.destroy());
+});
+
+describe('a connection that never stops sending, on epoll and one core', () => {
+  const SETTINGS = { HAPPIER_CORES: '1', HAPPIER_IO_DRIVER: 'epoll', HAPPIER_PING_INTERVAL_MS: '300' };
+
+  /** Keeps the socket full of `bytes` until told to stop, and forgets what comes back. Resolves once the server reads. */
+  async function flood(socket, bytes) {
+    socket.on('data', () => {});
+    let drained = 0;
+    const write = () => { while (socket.writable && socket.write(bytes)); };
+    socket.on('drain', () => { drained += 1; write(); });
+    socket.on('error', () => {});
+    await until(() => !socket.connecting, 'connected');
+    write();
+    await until(() => drained > 1, 'read');
+    return { destroyed: () => socket.destroyed, stop: () => socket.destroy() };
+  }
+
+  const repeated = (piece) => Buffer.concat(Array(Math.ceil(65_536 / piece.length)).fill(piece));
+  const request = `GET /v1/sessions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer a.b.${'A'.repeat(86)}\r\n\r\n`;
+  const WAYS = [
+    ['events on a websocket', async (crowded, token) => {
+      const { socket } = await openSession(crowded, token);
+      socket.removeAllListeners('data');
+      return flood(socket, repeated(frame(1, Buffer.from('42["unknown",{"a":[1,2,3]}]'))));
+    }],
+    ['pipelined requests with a wrong token', async (crowded) => flood(connection(crowded, ''), repeated(Buffer.from(request)))],
+    ['the body of a request', async (crowded, token) => {
+      const head = `POST /v1/sessions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${token}\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n`;
+      return flood(connection(crowded, head), repeated(Buffer.from('1\r\nx\r\n')));
+    }],
+  ];
+  for (const [name, begin] of WAYS) {
+    test(`${name}: others are accepted, answered and pinged meanwhile`, async () => {
+      const crowded = await Server.start({ settings: SETTINGS });
+      try {
+        const { token } = await Account.login(crowded);
+        const flooding = await begin(crowded, token);
+        const health = await fetch(`${crowded.url}/health`);
+        assert.equal(health.status, 200);
+        const socket = await openSession(crowded, token);
+        assert.equal(await socket.next(), '2');
+        assert.equal(flooding.destroyed(), false, 'the flood went on until here');
+        flooding.stop();
+      } finally {
+        await crowded.kill();
+      }
+    });
+  }
 });
