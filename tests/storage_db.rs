@@ -433,3 +433,35 @@ fn a_lost_answer_is_asked_for_again_only_where_that_is_safe() {
         },
     );
 }
+
+static ENDLESS: Statement = Statement::portable(r#"SELECT count(*) FROM "Account" WHERE pg_sleep(3600) IS NULL"#);
+static LIMIT: Statement = Statement::portable("SELECT current_setting('statement_timeout')");
+
+/// A statement that takes too long ends on the server as well, where it would go on working for nobody.
+#[test]
+fn the_server_gives_up_what_nobody_waits_for() {
+    let database = std::cell::OnceCell::new();
+    support::on_postgres_with(
+        |_, settings| {
+            settings.socket_timeout = Some(std::time::Duration::from_millis(500));
+            database.set(settings.database.clone()).unwrap();
+        },
+        async |db| {
+            db.execute(&INSERT_MINIMAL, minimal("a1")).await.unwrap();
+            let given_up = db.query(&ENDLESS, vec![]).await;
+            assert!(matches!(given_up, Err(Error::Timeout(_))), "{given_up:?}");
+            let server = support::shared_server();
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+            let running = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%Account%pg_sleep(36%' \
+                           AND pid <> pg_backend_pid() AND datname = current_database()";
+            while server.psql(database.get().unwrap(), running) != "0" {
+                assert!(std::time::Instant::now() < deadline, "it goes on");
+            }
+        },
+    );
+    // A limit of the operator's own stays.
+    support::on_postgres_with(
+        |_, settings| settings.options = Some("-c statement_timeout=7s".into()),
+        async |db| assert_eq!(db.query(&LIMIT, vec![]).await.unwrap()[0].text(0), "7s"),
+    );
+}

@@ -12,13 +12,19 @@ use serde::Serialize;
 
 use super::Context;
 use super::changes::{self, Kind};
-use super::like::Pattern;
+use super::like::{Pattern, WILDCARD_TEXT_BYTES_MAX};
 use super::locks::lock_accounts;
 use crate::model::ids::{AccountId, cuid};
 use crate::model::time::now_ms;
 use crate::realtime::event::Audience;
 use crate::storage::value::{Row, Value};
 use crate::storage::{Error, Statement, Tx};
+
+/// Bytes of a new key. Reading by a pattern takes time in proportion to it, and PostgreSQL's index takes little more.
+pub const KEY_BYTES_MAX: usize = 2048;
+
+/// Bytes of a prefix with a `%` in it.
+pub const WILDCARD_PREFIX_BYTES_MAX: usize = WILDCARD_TEXT_BYTES_MAX;
 
 /// A key that has a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,13 +42,13 @@ pub async fn get(ctx: &Context, account: &AccountId, key: &str) -> Result<Option
 #[derive(Debug, PartialEq, Eq)]
 pub enum Listed {
     Items(Vec<Item>),
-    /// The prefix has more wildcards than a pattern may have.
-    TooManyWildcards,
+    /// The prefix has a `%` and more than [`WILDCARD_PREFIX_BYTES_MAX`] bytes.
+    PrefixTooLong,
 }
 
 /// The keys that begin with a prefix, in their order. `%`, `_` and `\` in the prefix are pattern characters (O-21).
 pub async fn list(ctx: &Context, account: &AccountId, prefix: Option<&str>, limit: i64) -> Result<Listed, Error> {
-    let Some(pattern) = Pattern::prefix(prefix.unwrap_or_default()) else { return Ok(Listed::TooManyWildcards) };
+    let Some(pattern) = Pattern::prefix(prefix.unwrap_or_default()) else { return Ok(Listed::PrefixTooLong) };
     let params = vec![account.as_str().into(), pattern.for_database(ctx.db.kind()).into(), limit.into()];
     let rows = ctx.db.query(&LIST, params).await?;
     Ok(Listed::Items(rows.into_iter().map(item).collect()))
@@ -81,6 +87,8 @@ pub enum Mutated {
     Conflict(Vec<Mismatch>),
     /// The value of this key is no base64 (O-42).
     NotBase64 { key: String },
+    /// A key that does not exist has more than [`KEY_BYTES_MAX`] bytes; nothing was written.
+    KeyTooLong,
 }
 
 /// Applies a batch.
@@ -115,6 +123,10 @@ async fn write(tx: &mut Tx<'_>, account: &AccountId, batch: &[Mutation], now: i6
     let mismatches: Vec<_> = batch.iter().filter_map(|mutation| mismatch(mutation, &stored)).collect();
     if !mismatches.is_empty() {
         return Ok(Written::Refused(Mutated::Conflict(mismatches)));
+    }
+    // Longer ones of other times, or of the reference server, can still be changed and deleted.
+    if batch.iter().any(|mutation| mutation.key.len() > KEY_BYTES_MAX && !stored.contains_key(&mutation.key)) {
+        return Ok(Written::Refused(Mutated::KeyTooLong));
     }
     // Everything is decoded before the first write: what has been written is committed.
     let mut values = Vec::with_capacity(batch.len());

@@ -6,7 +6,7 @@
 use protocol::json::{self, Kind};
 
 use super::accounts::Avatar;
-use super::like::Pattern;
+use super::like::{Pattern, WILDCARD_TEXT_BYTES_MAX};
 use super::{Context, Flavor};
 use crate::model::ids::AccountId;
 use crate::storage::value::Row;
@@ -90,9 +90,12 @@ pub async fn related(ctx: &Context, viewer: &AccountId) -> Result<Vec<UserProfil
 #[derive(Debug, PartialEq, Eq)]
 pub enum Found {
     Users(Vec<UserProfile>),
-    /// The text has more wildcards than a pattern may have.
-    TooManyWildcards,
+    /// The text has a `%` and more than [`WILDCARD_QUERY_BYTES_MAX`] bytes.
+    TextTooLong,
 }
+
+/// Bytes of a text with a `%` in it.
+pub const WILDCARD_QUERY_BYTES_MAX: usize = WILDCARD_TEXT_BYTES_MAX;
 
 /// Accounts found at a time.
 const SEARCH_MAX: i64 = 10;
@@ -100,7 +103,7 @@ const SEARCH_MAX: i64 = 10;
 /// The accounts whose user name begins with a text, which is used as a LIKE pattern (O-21). The light flavor respects
 /// case, the full flavor does not.
 pub async fn search(ctx: &Context, viewer: &AccountId, text: &str) -> Result<Found, Error> {
-    let Some(pattern) = Pattern::prefix(text) else { return Ok(Found::TooManyWildcards) };
+    let Some(pattern) = Pattern::prefix(text) else { return Ok(Found::TextTooLong) };
     let statement = match ctx.settings.flavor {
         Flavor::Full => &SEARCH_IGNORING_CASE,
         Flavor::Light => &SEARCH_RESPECTING_CASE,

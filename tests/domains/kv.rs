@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use happier_server::realtime::event::Audience::UserScoped;
+use happier_server::storage::{Statement, Value};
 use serde_json::{Value as Json, json};
 
 use crate::server::{Account, Answer, Server};
@@ -115,9 +116,12 @@ pub async fn reading(server: Rc<Server>) {
     }
     assert_eq!(list("").await.len(), keys.len() - 1);
     assert_eq!(list("?limit=3").await.len(), 3);
-    let stars = "%25a".repeat(20);
-    let target = format!("/v1/kv?prefix={stars}");
-    refused(&server, &alice, "GET", &target, None, 400, "prefix has too many wildcards").await;
+    assert_eq!(list(&format!("?prefix={}", "%25a".repeat(20))).await, Vec::<String>::new());
+    assert_eq!(list("?prefix=%25a%25%25e%25").await, ["app.theme"]);
+    let target = format!("/v1/kv?prefix=%25{}", "a".repeat(256));
+    let message = "prefix may have at most 256 bytes if it contains %";
+    refused(&server, &alice, "GET", &target, None, 400, message).await;
+    assert_eq!(list(&format!("?prefix={}", "a".repeat(300))).await, Vec::<String>::new());
 
     let body = json!({"keys": ["zeta", "absent", "gone", "app.lang", "zeta"]});
     let mut values = server.ok(&alice, "POST", "/v1/kv/bulk", Some(body.clone())).await["values"].clone();
@@ -215,4 +219,45 @@ pub async fn simultaneous_writers(server: Rc<Server>) {
     statuses.sort_unstable();
     assert_eq!(statuses, [&[200][..], &[409; 9]].concat());
     assert_eq!(one_update(&server, &alice, &UserScoped).0, 1);
+}
+
+pub async fn long_keys(server: Rc<Server>) {
+    const MESSAGE: &str = "A key may have at most 2048 bytes";
+    let alice = server.account().await;
+    let longest = "é".repeat(1024);
+    let ok = mutate(&server, &alice, &[(&longest, json!("AA=="), json!(-1))]).await;
+    assert_eq!((ok.status, ok.body), (200, stored(&[(&longest, 0)])));
+    let longer = format!("{longest}x");
+    let batch = json!({"mutations": [{"key": "short", "value": "AA==", "version": -1}, {"key": longer, "value": "AA==", "version": -1}]});
+    refused(&server, &alice, "POST", "/v1/kv", Some(batch), 400, MESSAGE).await;
+    refused(&server, &alice, "GET", "/v1/kv/short", None, 404, "Key not found").await;
+
+    // One that is there already stays usable.
+    let old = "o".repeat(2600);
+    let row = vec![alice.id.as_str().into(), old.as_str().into(), Value::Bytes(vec![0]), Value::Time(1)];
+    server.ctx.db.execute(&OLD_KEY, row).await.unwrap();
+    let changed = mutate(&server, &alice, &[(&old, json!("AQ=="), json!(4))]).await;
+    assert_eq!((changed.status, changed.body), (200, stored(&[(&old, 5)])));
+    assert_eq!(mutate(&server, &alice, &[(&old, json!(null), json!(5))]).await.body, stored(&[(&old, 6)]));
+}
+
+static OLD_KEY: Statement = Statement::portable(
+    r#"INSERT INTO "UserKVStore" ("id", "accountId", "key", "value", "version", "createdAt", "updatedAt")
+       VALUES ($1, $1, $2, $3, 4, $4, $4)"#,
+);
+
+/// What a pattern costs on the longest key it may be compared with: every `%` is followed by what the key is made of, and
+/// nothing matches. A few thousand such rows are read here; exponential time would not end.
+pub async fn costly_patterns(server: Rc<Server>) {
+    let alice = server.account().await;
+    for batch in 0..10 {
+        let key = |n: i32| format!("{}{}", "a".repeat(2000), batch * 100 + n);
+        let mutations: Vec<Json> = (0..100).map(|n| json!({"key": key(n), "value": "AA==", "version": -1})).collect();
+        server.ok(&alice, "POST", "/v1/kv", Some(json!({ "mutations": mutations }))).await;
+    }
+    for piece in ["%25a", "%25aaaaaaa", "%25_a", "a%25"] {
+        let fits = 250 / piece.replace("%25", "%").len();
+        let listed = server.get(&alice, &format!("/v1/kv?prefix={}b", piece.repeat(fits))).await;
+        assert_eq!(listed, json!({"items": []}), "{piece}");
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use happier_server::domain::usage::{self, Bucket, Queried, Query};
 use happier_server::storage::{Statement, Value};
 use serde_json::{Value as Json, json};
 
@@ -49,8 +50,41 @@ pub async fn reports(server: Rc<Server>) {
     ] {
         invalid(&server, &alice, "POST", path, body, message).await;
     }
+    let amounts = |count: usize| {
+        let others = (1..count).map(|n| (format!("n{n}"), json!(n)));
+        Json::Object(std::iter::once(("total".to_owned(), json!(1))).chain(others).collect())
+    };
+    let mut long = amounts(1);
+    long["x".repeat(65_536)] = json!(1);
+    for (tokens, cost) in [(amounts(1001), total()), (total(), long)] {
+        refused(&server, &alice, "POST", path, report(&session, "k", tokens, cost), 400, usage::TOO_LARGE).await;
+    }
     silence(&server);
     assert_eq!(server.get(&alice, "/v2/cursor").await["cursor"].as_i64().unwrap() - 1, 3, "no cursors");
+}
+
+/// A core that sums up many large reports has something else to do in between.
+pub async fn large_queries(server: Rc<Server>) {
+    const REPORTS: usize = 24;
+    let alice = server.account().await;
+    let session = server.session(&alice, "s").await;
+    for n in 0..REPORTS {
+        let others = (1..20_000).map(|name| (format!("{n} {name}"), json!(1)));
+        let tokens = Json::Object(others.chain([("total".to_owned(), json!(2))]).collect());
+        report_at(&server, &alice, &session, &format!("k{n}"), 1000, json!({"tokens": tokens, "cost": {}})).await;
+    }
+    let query = Query { session: None, start_time: None, end_time: None, group_by: Bucket::Day };
+    let mut turns = 0;
+    let mut sums = std::pin::pin!(usage::query(&server.ctx, &alice.id, &query));
+    let sums = std::future::poll_fn(|cx| {
+        turns += 1;
+        sums.as_mut().poll(cx)
+    });
+    let Queried::Sums { sums, total_reports } = sums.await.unwrap() else { panic!("it is her session") };
+    assert_eq!((total_reports, sums.len()), (REPORTS as u64, 1));
+    assert_eq!(sums[0].tokens["total"], 2.0 * REPORTS as f64);
+    assert_eq!(sums[0].tokens.len(), 200_001, "no more names than an answer may have");
+    assert!(turns > REPORTS / 2, "{turns}");
 }
 
 async fn report_at(server: &Server, account: &Account, session: &str, key: &str, at: i64, data: Json) {

@@ -9,7 +9,7 @@ use crate::api::error::Error;
 use crate::api::response::Response;
 use crate::api::validate::{FromRequest, Parts};
 use crate::domain::Context;
-use crate::domain::kv::{self, Item, Listed, Mutated, Mutation};
+use crate::domain::kv::{self, Item, KEY_BYTES_MAX, Listed, Mutated, Mutation, WILDCARD_PREFIX_BYTES_MAX};
 use crate::model::ids::AccountId;
 
 /// Mutations, or keys asked for, in one request.
@@ -64,7 +64,11 @@ pub async fn list(ctx: Rc<Context>, caller: AccountId, input: List) -> Result<Re
     let listed = kv::list(&ctx, &caller, input.prefix.as_deref(), input.limit).await;
     match listed.map_err(Error::failure("Failed to list items"))? {
         Listed::Items(items) => Ok(Response::ok(&Body { items: items.into_iter().map(Fields::from).collect() })),
-        Listed::TooManyWildcards => Err(Error::refused(400, "prefix has too many wildcards")),
+        // O-21
+        Listed::PrefixTooLong => Ok(Response::error(
+            400,
+            &format!("prefix may have at most {WILDCARD_PREFIX_BYTES_MAX} bytes if it contains %"),
+        )),
     }
 }
 
@@ -142,6 +146,7 @@ pub async fn mutate(ctx: Rc<Context>, caller: AccountId, input: Mutate) -> Resul
             Ok(Response::json(409, &Conflict { success: false, errors }))
         }
         // O-42: the reference server answers undecodable base64 with a 500.
+        Mutated::KeyTooLong => Ok(Response::error(400, &format!("A key may have at most {KEY_BYTES_MAX} bytes"))),
         Mutated::NotBase64 { key } => Ok(Response::error(400, &format!("Invalid base64 in the value of {key}"))),
     }
 }

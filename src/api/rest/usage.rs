@@ -55,6 +55,7 @@ pub async fn report(ctx: Rc<Context>, caller: AccountId, input: Report) -> Resul
         Reported::Stored { id, created_at, updated_at } => {
             Ok(Response::ok(&Body { success: true, report_id: id, created_at, updated_at }))
         }
+        Reported::TooLarge => Err(Error::refused(400, usage::TOO_LARGE)),
         Reported::SessionNotFound => Err(Error::refused(404, "Session not found")),
     }
 }

@@ -9,7 +9,7 @@ use crate::api::error::Error;
 use crate::api::response::Response;
 use crate::api::validate::{FromRequest, Parts};
 use crate::domain::accounts::AvatarWithUrl;
-use crate::domain::users::{self, Found, UserProfile};
+use crate::domain::users::{self, Found, UserProfile, WILDCARD_QUERY_BYTES_MAX};
 use crate::domain::{Context, Settings};
 use crate::model::ids::AccountId;
 
@@ -86,6 +86,10 @@ pub async fn search(ctx: Rc<Context>, caller: AccountId, input: Search) -> Resul
             let users = users.into_iter().map(|user| Fields::of(user, &ctx.settings)).collect();
             Ok(Response::ok(&Body { users }))
         }
-        Found::TooManyWildcards => Err(Error::refused(400, "query has too many wildcards")),
+        // O-21
+        Found::TextTooLong => Ok(Response::error(
+            400,
+            &format!("query may have at most {WILDCARD_QUERY_BYTES_MAX} bytes if it contains %"),
+        )),
     }
 }

@@ -40,7 +40,7 @@ struct Answer {
     updated_at: i64,
 }
 
-/// An object with a number `total`; its other members are nobody's business.
+/// An object with a number `total`; what its other members are is nobody's business.
 fn amounts(data: &Data<'_>, name: &str) -> Option<RawJson> {
     let raw = data.member(name)?;
     Data::new(Some(raw)).number("total")?;
@@ -82,6 +82,7 @@ impl Door {
                         &Answer { success: true, report_id: id, created_at, updated_at },
                     );
                 }
+                Ok(Reported::TooLarge) => ack.answer(&Refusal(usage::TOO_LARGE)),
                 Ok(Reported::SessionNotFound) => ack.answer(&Refusal("Session not found")),
                 Err(error) => {
                     log::error!("storing a usage report failed: {error}");

@@ -175,7 +175,17 @@ impl Connection {
 
     async fn prepare_session(&self, settings: &Settings) -> Result<(), Fault> {
         if self.prepare {
-            return self.batch(&session(settings, "SESSION")).await;
+            // The server, too, gives up what nobody waits for any more; the client alone would only stop listening.
+            // Whoever has set a limit of their own, for the role or in the URL's `options`, keeps it. Behind a pooler
+            // this would be left to others, so there it is theirs to set.
+            let limit = self.timeout.as_millis().min(2_147_483_647);
+            return self
+                .batch(&format!(
+                    "{}; SELECT set_config('statement_timeout', '{limit}', false)
+                     WHERE current_setting('statement_timeout') = '0'",
+                    session(settings, "SESSION")
+                ))
+                .await;
         }
         // The enums are looked up once: tokio-postgres prepares a statement for that, which has to stay within one
         // transaction and is removed at its end.

@@ -14,6 +14,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
@@ -29,6 +30,8 @@ pub(super) use convert::{Answer, run};
 
 /// Readers beside the writer. They matter for long reads only; a point read takes some five microseconds.
 const READERS: usize = 2;
+/// The longest a read may take; then it fails, so that others get through. Nearly all take less than a millisecond.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// Statements each connection keeps prepared. More than the server has.
 const STATEMENTS_MAX: usize = 512;
 /// How long SQLite itself waits for a lock of a tool that looks at the file, such as a backup.
@@ -57,7 +60,7 @@ impl Sqlite {
             connection.pragma_update(None, "query_only", true).map_err(convert::error)?;
             Ok(connection)
         });
-        let readers = reader::Readers::start(readers.collect::<Result<_, Error>>()?)?;
+        let readers = reader::Readers::start(readers.collect::<Result<_, Error>>()?, READ_TIMEOUT)?;
         let writer = writer::Writer::start(connection)?;
         Ok(Arc::new(Self { readers, writer, _lock: lock }))
     }
@@ -87,7 +90,7 @@ fn connect(path: &Path) -> Result<Connection, Error> {
 }
 
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS))?;
+    connection.busy_timeout(Duration::from_millis(BUSY_TIMEOUT_MS))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
