@@ -33,6 +33,7 @@ use crate::api::ui::Mount;
 use crate::config::{self, Config};
 use crate::crypto::seal::ColumnKeys;
 use crate::crypto::token::Tokens;
+use crate::net::budget::Budget;
 use crate::net::listener;
 use crate::observe::metrics::CoreMetrics;
 use crate::realtime::message::{Mailboxes, Message, Stop};
@@ -108,6 +109,7 @@ pub fn run(config: Config) -> Result<(), Error> {
     let metrics: Arc<[Arc<CoreMetrics>]> = (0..count).map(|_| Arc::new(CoreMetrics::default())).collect();
     let settings = Arc::new(settings::domain(&config, column_keys, address.port()));
     let limits = settings::api_limits(&config);
+    let bodies = Budget::new(config.limits.bodies_bytes_max);
     // Others can reach this process before it accepts its first client, and no client is accepted before that.
     let (cluster, handle, mut presence) = match replicas::join(&config, Arc::new(Mailboxes(Arc::clone(&mailboxes))))? {
         Some(Replicas { cluster, handle, presence }) => (Some(cluster), Some(handle), presence),
@@ -124,6 +126,7 @@ pub fn run(config: Config) -> Result<(), Error> {
             config: Arc::clone(&config),
             settings: Arc::clone(&settings),
             limits: limits.clone(),
+            bodies: Arc::clone(&bodies),
             tokens: tokens.clone(),
             database: database.clone(),
             back_plane: back_plane.clone(),

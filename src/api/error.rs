@@ -27,6 +27,8 @@ pub enum Error {
     /// The body has bytes that are not UTF-8.
     NotUtf8,
     TooLarge,
+    /// No memory for its body.
+    NoRoom,
     /// The request target, which cannot be decoded.
     BadUrl(String),
     /// No such route: target and method.
@@ -76,6 +78,7 @@ impl Error {
             }
             Self::NotUtf8 => standard(400, "FastifyError", "Request body size did not match Content-Length").closing(),
             Self::TooLarge => standard(413, "FastifyError", "Request body is too large").closing(),
+            Self::NoRoom => standard(503, "Service Unavailable", "Service Unavailable").closing(),
             Self::BadUrl(target) => bad_url(&target),
             Self::NoRoute(path, method) => no_route(&path, method),
         }

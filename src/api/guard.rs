@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use protocol::http::head::RequestHead;
+
 use super::error::Error;
 use super::request::Request;
 use crate::crypto::token::{TokenCache, Tokens};
@@ -32,12 +34,21 @@ impl Guard {
         self.verify(bearer_token(request)?)
     }
 
+    /// Whether a request of which only the head is here comes with a valid token.
+    pub fn knows(&self, head: &RequestHead) -> bool {
+        token_in(head).is_some_and(|token| self.verify(token).is_some())
+    }
+
     fn verify(&self, token: &str) -> Option<AccountId> {
         self.cache.borrow_mut().verify(&self.tokens, token, now_ms())
     }
 }
 
-/// The scheme is compared case-sensitively and is followed by exactly one space.
 fn bearer_token(request: &Request) -> Option<&str> {
-    request.header("authorization")?.strip_prefix("Bearer ").filter(|token| !token.is_empty())
+    token_in(&request.head)
+}
+
+/// The scheme is compared case-sensitively and is followed by exactly one space.
+fn token_in(head: &RequestHead) -> Option<&str> {
+    head.header("authorization")?.strip_prefix("Bearer ").filter(|token| !token.is_empty())
 }

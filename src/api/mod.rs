@@ -46,8 +46,12 @@ use self::ui::Ui;
 use crate::crypto::token::TokenCache;
 use crate::domain::Context;
 use crate::model::time::now_ms;
+use crate::net::service::BodyRefusal;
 use crate::observe::metrics::Counter;
 use crate::storage::objects::Files;
+
+/// The largest body of a request without a valid token. The open routes take keys, signatures and the like.
+pub const OPEN_BODY_BYTES_MAX: u64 = 1 << 20;
 
 /// What a request may bring.
 #[derive(Clone)]
@@ -94,9 +98,18 @@ impl Api {
         Admission::ReadBody { bytes_max: self.limits.body_bytes_max }
     }
 
-    /// The answer to a body that is larger than it may be.
-    pub fn refuse_large_body(&self, head: &RequestHead) -> Response {
-        let mut response = Error::TooLarge.into_response();
+    /// Whether a request comes with a valid token.
+    pub fn knows(&self, head: &RequestHead) -> bool {
+        self.guard.knows(head)
+    }
+
+    /// The answer to a request whose body is not read.
+    pub fn refuse_body(&self, head: &RequestHead, why: BodyRefusal) -> Response {
+        let error = match why {
+            BodyRefusal::TooLarge => Error::TooLarge,
+            BodyRefusal::NoRoom => Error::NoRoom,
+        };
+        let mut response = error.into_response();
         cors::allow_every_origin(&mut response);
         let found = self.router.find(head.method(), uri::split(head.target()).path);
         let label = found.ok().flatten().map_or(UNKNOWN_ROUTE, |found| found.template);

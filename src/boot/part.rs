@@ -20,6 +20,7 @@ use crate::cluster::{Cluster, presence::Received};
 use crate::config::{Config, role::Role};
 use crate::crypto::token::{TokenCache, Tokens};
 use crate::domain::{self, Context};
+use crate::net::budget::Budget;
 use crate::net::fd;
 use crate::net::http::Http;
 use crate::net::listener;
@@ -42,6 +43,7 @@ pub(super) struct Part {
     pub config: Arc<Config>,
     pub settings: Arc<domain::Settings>,
     pub limits: api::Limits,
+    pub bodies: Arc<Budget>,
     pub tokens: Tokens,
     pub database: Database,
     pub back_plane: BackPlane,
@@ -145,7 +147,8 @@ impl Core {
         let door = Door::new(Rc::clone(&ctx), Rc::clone(&hub), tokens);
         hub.set_application(Rc::clone(&door) as _);
 
-        let http = Http::new(Rc::new(Public { api, hub: Rc::clone(&hub) }), Rc::clone(&turn));
+        let public = Public { api, hub: Rc::clone(&hub) };
+        let http = Http::new(Rc::new(public), Rc::clone(&turn), part.bodies);
         let (accepting, until_drain) = oneshot::channel();
         let (leave, until_leave) = oneshot::channel();
         if let Some(listener) = part.listener {
@@ -153,8 +156,8 @@ impl Core {
         }
         if let Some(listener) = part.metrics_listener {
             // It answers to the very end: operators want to see the shutdown.
-            let metrics =
-                Http::new(Rc::new(Metrics { cores: metrics, mailboxes, cluster: cluster.clone() }), Rc::clone(&turn));
+            let metrics = Metrics { cores: metrics, mailboxes, cluster: cluster.clone() };
+            let metrics = Http::new(Rc::new(metrics), Rc::clone(&turn), Budget::new(0));
             spawn_accept(listener, metrics, None)?;
         }
 

@@ -13,7 +13,7 @@ use protocol::http::head::RequestHead;
 use crate::api::request_log::Pending;
 use crate::api::{self, Api};
 use crate::cluster::Cluster;
-use crate::net::service::{Admission, Answer, Incoming, Liveness, Outcome, Response, Service};
+use crate::net::service::{Admission, Answer, BodyRefusal, Incoming, Liveness, Outcome, Response, Service};
 use crate::observe::metrics::{self, CoreMetrics, Gauge};
 use crate::realtime::endpoint::PREFIX;
 use crate::realtime::hub::Hub;
@@ -37,18 +37,25 @@ impl Service for Public {
             return admission;
         }
         match self.api.admit(head) {
-            api::Admission::ReadBody { bytes_max } => Admission::Body { bytes_max, ticket: None, cancel: None },
+            api::Admission::ReadBody { bytes_max } => {
+                let open_bytes_max = bytes_max.min(api::OPEN_BODY_BYTES_MAX);
+                Admission::Body { bytes_max, open_bytes_max, ticket: None, cancel: None }
+            }
             api::Admission::Respond(response) => Admission::Respond(outgoing(response)),
         }
     }
 
-    fn refuse_large_body(&self, head: &RequestHead, ticket: Option<Box<dyn Any>>) -> Response {
+    fn knows(&self, head: &RequestHead) -> bool {
+        self.api.knows(head)
+    }
+
+    fn refuse_body(&self, head: &RequestHead, ticket: Option<Box<dyn Any>>, why: BodyRefusal) -> Response {
         if head.target().starts_with(PREFIX) {
-            let response = self.hub.refuse_large_body(ticket);
+            let response = self.hub.refuse_body(ticket, why);
             Pending::begin(head).inspect(|pending| pending.answered(response.status));
             return response;
         }
-        outgoing(self.api.refuse_large_body(head))
+        outgoing(self.api.refuse_body(head, why))
     }
 
     fn handle(self: Rc<Self>, incoming: Incoming, liveness: Liveness) -> Answer {
@@ -104,10 +111,14 @@ impl Service for Metrics {
         for (core, mailbox) in self.cores.iter().zip(self.mailboxes.iter()) {
             core.gauge_set(Gauge::MailboxDepth, mailbox.depth().try_into().unwrap_or(i64::MAX));
         }
-        Admission::Body { bytes_max: 0, ticket: None, cancel: None }
+        Admission::Body { bytes_max: 0, open_bytes_max: 0, ticket: None, cancel: None }
     }
 
-    fn refuse_large_body(&self, head: &RequestHead, _ticket: Option<Box<dyn Any>>) -> Response {
+    fn knows(&self, _head: &RequestHead) -> bool {
+        false
+    }
+
+    fn refuse_body(&self, head: &RequestHead, _ticket: Option<Box<dyn Any>>, _why: BodyRefusal) -> Response {
         not_found(head)
     }
 

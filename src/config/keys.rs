@@ -96,7 +96,9 @@ sections! {
         TRUSTED_PROXIES "HAPPIER_TRUSTED_PROXIES" Both "none"
             "Addresses or networks (10.0.0.0/8), separated by commas, whose X-Forwarded-For is believed.";
         BODY_BYTES_MAX "HAPPIER_BODY_BYTES_MAX" Both "104857600"
-            "Largest request body.";
+            "Largest request body; without a valid token it is at most 1 MiB.";
+        BODIES_BYTES_MAX "HAPPIER_BODIES_BYTES_MAX" Both "1073741824"
+            "Bytes of all request bodies in memory; beyond them a request with a body above 64 KiB is answered with 503.";
         SOCKET_PAYLOAD_BYTES_MAX "HAPPIER_SOCKET_PAYLOAD_BYTES_MAX" Both "1000000"
             "Largest message on a socket, announced to clients.";
         OUTBOX_BYTES_MAX "HAPPIER_OUTBOX_BYTES_MAX" Both "4194304"

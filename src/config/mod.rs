@@ -156,6 +156,8 @@ pub struct Limits {
     /// Whether request rates are limited.
     pub rates: bool,
     pub body_bytes_max: usize,
+    /// Of all bodies that are in memory; one of the largest fits at least.
+    pub bodies_bytes_max: usize,
     pub socket_payload_bytes_max: usize,
     /// Bytes waiting for a socket that does not read. The default of 4 MiB is four of the largest messages a client may
     /// send, or a thousand usual updates: enough for a phone that is out of reach for a moment, and what a client

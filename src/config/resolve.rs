@@ -306,13 +306,20 @@ impl<'s> Reader<'s> {
 
     fn limits(&mut self) -> Result<Limits, Error> {
         let range = KIB..=GIB;
+        let body_bytes_max = self.bytes(&keys::BODY_BYTES_MAX, 100 * KIB * KIB, range.clone())?;
         Ok(Limits {
             rates: self.choice(&keys::RATE_LIMITS, true, "on or off", |text| match text {
                 "on" => Some(true),
                 "off" => Some(false),
                 _ => None,
             })?,
-            body_bytes_max: self.bytes(&keys::BODY_BYTES_MAX, 100 * KIB * KIB, range.clone())?,
+            body_bytes_max,
+            bodies_bytes_max: self.choice(
+                &keys::BODIES_BYTES_MAX,
+                GIB,
+                "a number of bytes of at least HAPPIER_BODY_BYTES_MAX",
+                |text| decimal(text).filter(|value| *value >= body_bytes_max),
+            )?,
             socket_payload_bytes_max: self.bytes(&keys::SOCKET_PAYLOAD_BYTES_MAX, 1_000_000, range.clone())?,
             outbox_bytes_max: self.bytes(&keys::OUTBOX_BYTES_MAX, 4 * KIB * KIB, range)?,
         })

@@ -93,14 +93,3 @@ pub fn duplicate(stream: &TcpStream) -> io::Result<OwnedFd> {
 pub fn adopt(descriptor: OwnedFd) -> io::Result<TcpStream> {
     TcpStream::from_std(std::net::TcpStream::from(descriptor))
 }
-
-/// Writes all of `bytes`, waiting as long as the peer needs.
-pub async fn send_all(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match send(borrow(stream), bytes)? {
-            0 => stream.writable(false).await?,
-            n => bytes = &bytes[n..],
-        }
-    }
-    Ok(())
-}

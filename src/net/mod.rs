@@ -5,6 +5,7 @@
 //! Invariants: an idle socket lends no buffer; a socket is written at most once per turn; whatever a peer can make
 //! grow has a limit here (head, body, outbox, idle time).
 
+pub mod budget;
 pub mod bulk;
 pub mod fd;
 pub mod frame;

@@ -42,6 +42,8 @@ pub enum Admission {
     /// without that tells the application that the body will not come.
     Body {
         bytes_max: u64,
+        /// Beyond so many the body is read on only if [`Service::knows`] who sends it.
+        open_bytes_max: u64,
         ticket: Option<Box<dyn Any>>,
         /// When it fires, the connection is dropped in the middle of the body.
         cancel: Option<oneshot::Receiver<()>>,
@@ -50,6 +52,15 @@ pub enum Admission {
     Respond(Response),
     /// The request concerns a session of another core: hand over the connection with everything read so far.
     HandOff(CoreId),
+}
+
+/// Why a body is not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyRefusal {
+    /// It is larger than [`Admission::Body`] allows.
+    TooLarge,
+    /// There are too many bodies in memory already.
+    NoRoom,
 }
 
 /// A complete request.
@@ -101,8 +112,11 @@ pub type Answer = Pin<Box<dyn Future<Output = Outcome>>>;
 pub trait Service {
     fn admit(&self, head: &RequestHead) -> Admission;
 
-    /// A body is larger than [`Admission::Body`] allows. The connection is closed after the answer.
-    fn refuse_large_body(&self, head: &RequestHead, ticket: Option<Box<dyn Any>>) -> Response;
+    /// Whether a request comes from somebody who may send a large body; asked for such bodies only.
+    fn knows(&self, head: &RequestHead) -> bool;
+
+    /// The answer to a request whose body is not read. The connection is closed afterwards.
+    fn refuse_body(&self, head: &RequestHead, ticket: Option<Box<dyn Any>>, why: BodyRefusal) -> Response;
 
     fn handle(self: Rc<Self>, incoming: Incoming, liveness: Liveness) -> Answer;
 

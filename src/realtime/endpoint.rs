@@ -19,7 +19,7 @@ use protocol::websocket::message::Decoder;
 use super::hub::Hub;
 use super::message::{Message, Moved};
 use super::sids::Whereabouts;
-use crate::net::service::{Admission, Answer, Incoming, Liveness, Outcome, Response};
+use crate::net::service::{Admission, Answer, BodyRefusal, Incoming, Liveness, Outcome, Response};
 use crate::net::websocket::Channel;
 use crate::observe::metrics::Counter;
 use crate::runtime::cores::CoreId;
@@ -74,13 +74,15 @@ impl Hub {
             return Admission::HandOff(core);
         }
         let bytes_max = u64::from(self.settings.engine.payload_bytes_max);
+        // Packets name their sender themselves.
+        let open_bytes_max = bytes_max;
         if head.method() != Method::Post || head.upgrade().is_some() {
-            return Admission::Body { bytes_max, ticket: None, cancel: None };
+            return Admission::Body { bytes_max, open_bytes_max, ticket: None, cancel: None };
         }
         let query = Query::parse(head.target());
         // Whatever else is wrong with the request, the checks of the handler say so.
         let Ok(Target::Session(key)) = self.check(head, &query, false) else {
-            return Admission::Body { bytes_max, ticket: None, cancel: None };
+            return Admission::Body { bytes_max, open_bytes_max, ticket: None, cancel: None };
         };
         if head.header("content-type") == Some("application/octet-stream") {
             // Binary bodies belong to an older revision of the protocol (S-11).
@@ -91,10 +93,14 @@ impl Hub {
             return Admission::Respond(respond(400, None, Vec::new()));
         };
         let posting = Posting { hub: Rc::clone(self), key, received: false };
-        Admission::Body { bytes_max, ticket: Some(Box::new(posting)), cancel: Some(cancel) }
+        Admission::Body { bytes_max, open_bytes_max, ticket: Some(Box::new(posting)), cancel: Some(cancel) }
     }
 
-    pub fn refuse_large_body(&self, ticket: Option<Box<dyn Any>>) -> Response {
+    pub fn refuse_body(&self, ticket: Option<Box<dyn Any>>, why: BodyRefusal) -> Response {
+        if why == BodyRefusal::NoRoom {
+            // What was to be told is lost, and so the session ends with the ticket.
+            return respond(503, None, Vec::new());
+        }
         self.payload_too_large("request");
         // The session lives on.
         if let Some(Ok(mut posting)) = ticket.map(|ticket| ticket.downcast::<Posting>()) {

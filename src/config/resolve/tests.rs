@@ -175,6 +175,11 @@ fn values_that_cannot_be_meant_are_errors() {
             "HAPPIER_BODY_BYTES_MAX is \"100\"; expected a number of bytes between 1024 and 1073741824",
         ),
         (
+            "HAPPIER_BODIES_BYTES_MAX",
+            "104857599",
+            "HAPPIER_BODIES_BYTES_MAX is \"104857599\"; expected a number of bytes of at least HAPPIER_BODY_BYTES_MAX",
+        ),
+        (
             "HAPPIER_OUTBOX_BYTES_MAX",
             "8MB",
             "HAPPIER_OUTBOX_BYTES_MAX is \"8MB\"; expected a number of bytes between 1024 and 1073741824",
@@ -216,6 +221,7 @@ fn values_are_taken() {
             ("HAPPIER_RATE_LIMITS", "off"),
             ("HAPPIER_TRUSTED_PROXIES", "10.0.0.0/8, ::1"),
             ("HAPPIER_BODY_BYTES_MAX", "2048"),
+            ("HAPPIER_BODIES_BYTES_MAX", "2048"),
             ("HAPPIER_SOCKET_PAYLOAD_BYTES_MAX", "4096"),
             ("HAPPIER_OUTBOX_BYTES_MAX", "8192"),
             ("HAPPIER_RPC_GRACE_MS", "1500"),
@@ -241,6 +247,7 @@ fn values_are_taken() {
     assert!(!limits.rates);
     let bytes = (limits.body_bytes_max, limits.socket_payload_bytes_max, limits.outbox_bytes_max);
     assert_eq!(bytes, (2048, 4096, 8192));
+    assert_eq!(limits.bodies_bytes_max, 2048);
     let timing =
         SocketTiming { ping_interval_ms: 300, ping_timeout_ms: 200, upgrade_timeout_ms: 100, connect_timeout_ms: 50 };
     assert_eq!(config.timing, timing);

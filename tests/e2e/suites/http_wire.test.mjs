@@ -1,6 +1,7 @@
 // HTTP/1.1 byte by byte: framing, persistence, and everything that must be refused.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { Account } from '../lib/client.mjs';
 import { Http, connection } from '../lib/engineio.mjs';
 import { Server } from '../lib/server.mjs';
 import { PATIENCE_MS, until } from '../lib/wait.mjs';
@@ -108,6 +109,31 @@ describe('limits', () => {
     assert.equal(answers[0].status, 413);
     assert.deepEqual(JSON.parse(answers[0].text), { error: 'FastifyError', message: 'Request body is too large', statusCode: 413 });
     assert.equal(closed, true);
+  });
+});
+
+describe('bodies of those who have no token', () => {
+  const announced = (length, head = '') => post(`Content-Length: ${length}\r\n${head}`, '');
+  test('more than 1 MiB: 413 before it is sent', async () => {
+    for (const head of ['', 'Authorization: Bearer a.b.c\r\n', 'Expect: 100-continue\r\n']) {
+      const { answers, closed } = await http.raw(announced(1_048_577, head), { closes: true });
+      assert.deepEqual([answers[0].status, closed], [413, true]);
+    }
+  });
+
+  test('chunks: 413 once they are more', async () => {
+    const chunk = `10000\r\n${'x'.repeat(0x10000)}\r\n`;
+    const { answers } = await http.raw(post('Transfer-Encoding: chunked\r\n', `${chunk.repeat(16)}1\r\nx\r\n0\r\n\r\n`), { closes: true });
+    assert.equal(answers[0].status, 413);
+  });
+
+  test('1 MiB, and with a token more than that, is read', async () => {
+    const body = JSON.stringify({ publicKey: 'x'.repeat(1_048_576 - 16) });
+    assert.equal(body.length, 1_048_576);
+    assert.match((await http.request('POST', '/v1/auth', body, { 'Content-Type': 'application/json' })).text, /challenge Required/);
+    const { token } = await Account.login(server);
+    const headers = { 'Content-Type': 'application/json', Authorization: `Bearer ${token}` };
+    assert.match((await http.request('POST', '/v1/auth', `${body} `, headers)).text, /challenge Required/);
   });
 });
 

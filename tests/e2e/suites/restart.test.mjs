@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, test } from 'node:test';
 import { Account, closeDevices } from '../lib/client.mjs';
-import { Http, Polling, WEBSOCKET, destroySockets, held, openSession, untilEnd } from '../lib/engineio.mjs';
+import { Http, Polling, WEBSOCKET, delivered, destroySockets, held, openSession, untilEnd } from '../lib/engineio.mjs';
 import { SHUTDOWN_LIMIT_MS, Server } from '../lib/server.mjs';
 import { until } from '../lib/wait.mjs';
 
@@ -77,6 +77,14 @@ test('a request in flight at SIGTERM is answered', () =>
     const stored = new Map((await account.messages(session)).map((m) => [m.id, m.seq]));
     for (const { id, seq } of acknowledged) assert.equal(stored.get(id), seq, 'acknowledged and still there');
     await server.terminate();
+  }));
+
+test('nobody waits for the rest of a request that may never come', () =>
+  withServer(async (server) => {
+    await delivered(server, 'POST /v1/auth HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 5\r\n\r\n');
+    const { code, ms } = await server.terminate();
+    assert.equal(code, 0);
+    assert.ok(ms < SHUTDOWN_LIMIT_MS, `took ${ms} ms`);
   }));
 
 test('after kill -9 clients come back, tokens and data are still good', () =>
