@@ -46,9 +46,10 @@ pub enum Limit {
 }
 
 impl Limit {
-    /// Whether clients that cannot be told apart count as one. The contract has these limits; the others protect us, and
-    /// an installation that has not named its proxy is not to be without logins because of them.
-    fn is_strict(self) -> bool {
+    /// Whether it holds in private networks, too. The contract has such limits; the others are against strangers. From
+    /// a private address comes our own machine or network, or everybody through a proxy that the settings do not name: an
+    /// installation must not lose its logins because of that.
+    fn holds_inside(self) -> bool {
         matches!(self, Self::Requests(_))
     }
 }
@@ -134,10 +135,10 @@ impl RateLimits {
         (head, peer): (&RequestHead, IpAddr),
         now_ms: i64,
     ) -> Option<Rate> {
-        if !limit.is_strict() && self.is_unnamed_proxy(head, peer) {
+        let caller = self.caller(route, head, peer);
+        if is_inside(caller.address) && !limit.holds_inside() {
             return None;
         }
-        let caller = self.caller(route, head, peer);
         Some(match limit {
             Limit::Requests(limit) | Limit::Calls(limit) => Rate::Counted(self.count(caller, limit, now_ms)),
             Limit::Creations(limit) => match self.ahead(caller, limit, now_ms) {
@@ -149,18 +150,6 @@ impl RateLimits {
 
     fn caller(&self, route: &'static str, head: &RequestHead, peer: IpAddr) -> Caller {
         Caller { route, address: whole_network(client_address(head, peer, &self.trusted_proxies)) }
-    }
-
-    /// Whether a request comes through a proxy of the installation that the settings do not name. Somebody from outside
-    /// cannot have such an address.
-    fn is_unnamed_proxy(&self, head: &RequestHead, peer: IpAddr) -> bool {
-        let peer = peer.to_canonical();
-        let is_inside = match peer {
-            IpAddr::V4(peer) => peer.is_loopback() || peer.is_private() || peer.is_link_local(),
-            IpAddr::V6(peer) => peer.is_loopback() || peer.is_unique_local() || peer.is_unicast_link_local(),
-        };
-        let is_named = self.trusted_proxies.iter().any(|network| network.contains(peer));
-        is_inside && !is_named && head.header("x-forwarded-for").is_some()
     }
 
     /// Counts a caller once.
@@ -235,6 +224,17 @@ impl Standing {
             ("x-ratelimit-reset", self.reset_s),
         ];
         response.headers.extend(fields.map(|(name, value)| (name, Cow::Owned(value.to_string()))));
+    }
+}
+
+/// Whether an address is one of this machine or of a private network.
+fn is_inside(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.is_loopback() || address.is_private() || address.is_link_local(),
+        IpAddr::V6(address) => {
+            // A caller stands for its /64, and so does the loopback address.
+            address.to_bits() >> 64 == 0 || address.is_unique_local() || address.is_unicast_link_local()
+        }
     }
 }
 
@@ -359,22 +359,28 @@ mod tests {
     }
 
     #[test]
-    fn clients_of_a_proxy_that_is_not_named_are_not_confused() {
+    fn some_limits_are_for_strangers() {
         let limits = |trusted: &[&str]| {
             Arc::new(RateLimits::new(trusted.iter().map(|network| network.parse().expect("a network")).collect()))
         };
-        let forwarded = testing::head("GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n");
+        let forwarded =
+            |client: &str| testing::head(&format!("GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {client}\r\n\r\n"));
         let is_limited = |limits: &Arc<RateLimits>, limit: Limit, head: &RequestHead, peer: &str| {
             limits.take("/a", limit, (head, peer.parse().expect("an address")), 0).is_some()
         };
         for limit in [Limit::Calls(LIMIT), Limit::Creations(LIMIT)] {
-            for inside in ["127.0.0.1", "10.1.2.3", "::1", "fd00::1", "::ffff:192.168.1.1"] {
-                assert!(!is_limited(&limits(&[]), limit, &forwarded, inside), "{inside}");
-                assert!(is_limited(&limits(&[]), limit, &head(), inside), "{inside}");
-                assert!(is_limited(&limits(&[]), Limit::Requests(LIMIT), &forwarded, inside), "{inside}");
-                assert!(is_limited(&limits(&["0.0.0.0/0", "::/0"]), limit, &forwarded, inside), "{inside}");
+            for inside in ["127.0.0.1", "10.1.2.3", "::1", "fd00::1", "fe80::1", "::ffff:192.168.1.1"] {
+                assert!(!is_limited(&limits(&[]), limit, &head(), inside), "{inside}");
+                assert!(!is_limited(&limits(&[]), limit, &forwarded("192.0.2.1"), inside), "{inside}");
+                assert!(is_limited(&limits(&[]), Limit::Requests(LIMIT), &head(), inside), "{inside}");
+                let named =
+                    limits(&["127.0.0.0/8", "10.0.0.0/8", "192.168.0.0/16", "::1/128", "fd00::/8", "fe80::/10"]);
+                assert!(is_limited(&named, limit, &forwarded("192.0.2.1"), inside), "{inside}");
+                assert!(!is_limited(&named, limit, &forwarded("172.16.0.1"), inside), "{inside}");
             }
-            assert!(is_limited(&limits(&[]), limit, &forwarded, "203.0.113.1"));
+            for outside in ["203.0.113.1", "2001:db8::1", "::ffff:203.0.113.1"] {
+                assert!(is_limited(&limits(&[]), limit, &head(), outside), "{outside}");
+            }
         }
     }
 }
