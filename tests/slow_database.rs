@@ -187,6 +187,43 @@ fn a_row_that_somebody_has_locked() {
     });
 }
 
+/// Requests of one account wait for each other, over however many connections, and leave others a way.
+#[test]
+fn an_account_that_wants_too_much() {
+    let (postgres, scratch) = (Postgres::start(Fsync::Off), Scratch::new("slow"));
+    postgres.create_database("slow");
+    // Half of the connections are for transactions.
+    let url = format!("postgresql://postgres@127.0.0.1:{}/slow?connection_limit=4", postgres.port());
+    let server = one_core(Launch::full(&url, scratch.path()));
+    let (mut alice, mut bob) = (Client::account(&server), Client::account(&server));
+    let alice_id = alice.ask("GET", "/v1/account/profile", None).1["id"].as_str().unwrap().to_owned();
+    let new = |version: u32| json!({"settings": "s", "expectedVersion": version});
+    postgres.psql("slow", "CREATE TABLE gate (open bool)");
+
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let lock = format!("PERFORM 1 FROM \"Account\" WHERE \"id\" = '{alice_id}' FOR UPDATE;");
+            let wait = "FOR i IN 1..12000 LOOP EXIT WHEN EXISTS (SELECT FROM gate); PERFORM pg_sleep(0.01); END LOOP;";
+            postgres.psql("slow", &format!("DO $$ BEGIN {lock} {wait} END $$"));
+        });
+        wait_until(&postgres, "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'PgSleep'");
+        let mut writers: Vec<Client> = (0..20).map(|_| alice.again(&server)).collect();
+        for writer in &mut writers {
+            writer.send("POST", "/v1/account/settings", Some(&new(0)));
+        }
+        wait_until(&postgres, "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted");
+        for version in 0..20 {
+            assert_eq!(bob.ask("POST", "/v1/account/settings", Some(&new(version))).1["success"], true);
+        }
+        assert!(writers.iter().all(Client::still_waits));
+
+        postgres.psql("slow", "INSERT INTO gate VALUES (true)");
+        let answers: Vec<Json> = writers.iter_mut().map(|writer| writer.answer().1).collect();
+        assert_eq!(answers.iter().filter(|answer| answer["success"] == true).count(), 1, "{answers:?}");
+        assert!(answers.iter().all(|answer| answer["success"] == true || answer["error"] == "version-mismatch"));
+    });
+}
+
 /// As many statements wait for locks as a core has shared connections, and more.
 #[test]
 fn sessions_that_somebody_has_locked() {

@@ -155,7 +155,7 @@ pub async fn update_settings(
         let cursor = changes::mark(tx, &id, Kind::Account, changes::SELF, Some(hint), now).await?;
         Ok((SettingsUpdate::Stored { version }, cursor))
     };
-    let (outcome, cursor) = ctx.db.transaction(store).await?;
+    let (outcome, cursor) = ctx.transaction(account, store).await?;
     if let SettingsUpdate::Stored { version } = outcome {
         #[derive(Serialize)]
         struct Body<'a> {

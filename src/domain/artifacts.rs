@@ -67,7 +67,7 @@ pub enum Created {
 pub async fn create(ctx: &Context, account: &AccountId, input: Create) -> Result<Created, Error> {
     let now = now_ms();
     let owner = account.clone();
-    let outcome = ctx.db.transaction(async move |tx| insert(tx, &owner, &input, now).await).await?;
+    let outcome = ctx.transaction(account, async move |tx| insert(tx, &owner, &input, now).await).await?;
     let (artifact, cursor) = match outcome {
         Inserted::Created(artifact, cursor) => (artifact, cursor),
         Inserted::Found(artifact) => return Ok(Created::Artifact(artifact)),
@@ -152,7 +152,8 @@ pub async fn update(ctx: &Context, account: &AccountId, id: &ArtifactId, input: 
     let now = now_ms();
     let input = Arc::new(input);
     let (owner, artifact, new) = (account.clone(), id.clone(), Arc::clone(&input));
-    let (updated, cursor) = ctx.db.transaction(async move |tx| write(tx, &owner, &artifact, &new, now).await).await?;
+    let (updated, cursor) =
+        ctx.transaction(account, async move |tx| write(tx, &owner, &artifact, &new, now).await).await?;
     if let (Updated::Done { header_version, body_version }, Some(cursor)) = (&updated, cursor) {
         let event = UpdateArtifact {
             t: "update-artifact",
@@ -216,7 +217,7 @@ async fn mismatch(tx: &mut Tx<'_>, new: &Update, key: Vec<Value>) -> Result<Upda
 pub async fn delete(ctx: &Context, account: &AccountId, id: &ArtifactId) -> Result<bool, Error> {
     let now = now_ms();
     let (owner, artifact) = (account.clone(), id.clone());
-    let cursor = ctx.db.transaction(async move |tx| remove(tx, &owner, &artifact, now).await).await?;
+    let cursor = ctx.transaction(account, async move |tx| remove(tx, &owner, &artifact, now).await).await?;
     if let Some(cursor) = cursor {
         let event = DeleteArtifact { t: "delete-artifact", artifact_id: id };
         ctx.publish_update(account, cursor, Audience::UserScoped, &event);

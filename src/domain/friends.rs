@@ -50,8 +50,8 @@ async fn change(
     change: Change,
 ) -> Result<Option<UserProfile>, Error> {
     let now = now_ms();
-    let (caller, target) = (caller.clone(), target.clone());
-    let outcome = ctx.db.transaction(async move |tx| apply(tx, &caller, &target, change, now).await).await?;
+    let (actor, target) = (caller.clone(), target.clone());
+    let outcome = ctx.transaction(caller, async move |tx| apply(tx, &actor, &target, change, now).await).await?;
     let Some((profile, posts, silent)) = outcome else { return Ok(None) };
     for post in posts {
         post.publish(ctx);

@@ -150,7 +150,7 @@ async fn connect(ctx: &Context, account: &AccountId, user: &User, token: &str) -
         avatar: sonic_rs::to_string(&avatar).map_err(|error| storage::Error::Internal(error.to_string()))?,
         now: now_ms(),
     };
-    let (cursor, former) = ctx.db.transaction(async move |tx| connection.store(tx).await).await?;
+    let (cursor, former) = ctx.transaction(account, async move |tx| connection.store(tx).await).await?;
     if let Some((former, cursor)) = former {
         publish_disconnected(ctx, &former, cursor);
     }
@@ -236,7 +236,7 @@ fn split_name(name: Option<&str>) -> (Option<String>, Option<String>) {
 pub async fn disconnect(ctx: &Context, account: &AccountId) -> Result<(), storage::Error> {
     let now = now_ms();
     let owner = account.clone();
-    let cursor = ctx.db.transaction(async move |tx| detach(tx, &owner, now).await).await?;
+    let cursor = ctx.transaction(account, async move |tx| detach(tx, &owner, now).await).await?;
     if let Some(cursor) = cursor {
         publish_disconnected(ctx, account, cursor);
     }

@@ -96,7 +96,7 @@ pub async fn mutate(ctx: &Context, account: &AccountId, mutations: Vec<Mutation>
     let now = now_ms();
     let mutations = Arc::new(mutations);
     let (owner, batch) = (account.clone(), Arc::clone(&mutations));
-    let outcome = ctx.db.transaction(async move |tx| write(tx, &owner, &batch, now).await).await?;
+    let outcome = ctx.transaction(account, async move |tx| write(tx, &owner, &batch, now).await).await?;
     let (versions, cursor) = match outcome {
         Written::Done { versions, cursor } => (versions, cursor),
         Written::Refused(refusal) => return Ok(refusal),

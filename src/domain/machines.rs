@@ -60,7 +60,7 @@ pub async fn register(ctx: &Context, account: &AccountId, input: Register) -> Re
     let now = now_ms();
     let input = Arc::new(input);
     let (owner, new) = (account.clone(), Arc::clone(&input));
-    let outcome = ctx.db.transaction(async move |tx| insert(tx, &owner, &new, now).await).await?;
+    let outcome = ctx.transaction(account, async move |tx| insert(tx, &owner, &new, now).await).await?;
     let (machine, cursor) = match outcome {
         Inserted::Created(machine, cursor) => (machine, cursor),
         Inserted::Found(machine) => return Ok(Registered::Machine(machine)),
@@ -153,8 +153,7 @@ pub async fn update(
     let now = now_ms();
     let (owner, machine, text) = (account.clone(), id.clone(), Arc::clone(&value));
     let (updated, cursor) = ctx
-        .db
-        .transaction(async move |tx| write(tx, &owner, &machine, part, &text, expected_version, now).await)
+        .transaction(account, async move |tx| write(tx, &owner, &machine, part, &text, expected_version, now).await)
         .await?;
     if let (Updated::Done { version }, Some(cursor)) = (&updated, cursor) {
         let text = Some(Versioned { value: &value, version: *version });

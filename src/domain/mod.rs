@@ -20,6 +20,7 @@ pub mod github;
 mod images;
 pub mod kv;
 mod like;
+mod lines;
 mod locks;
 pub mod machines;
 pub mod messages;

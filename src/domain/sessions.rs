@@ -337,7 +337,7 @@ pub async fn create(ctx: &Context, account: &AccountId, input: Create) -> Result
         }
         changes::mark(tx, &owner, Kind::Session, &row.id, None, now).await.map(Some)
     };
-    let Some(cursor) = ctx.db.transaction(insert).await? else {
+    let Some(cursor) = ctx.transaction(account, insert).await? else {
         let winner = by_tag(ctx, account, &input.tag).await?;
         return winner.ok_or_else(|| storage::Error::Internal("a session vanished while it was created".to_string()));
     };
@@ -430,7 +430,7 @@ pub async fn delete(ctx: &Context, account: &AccountId, session: &SessionId) -> 
         }
         changes::mark_all(tx, &participants, Kind::Session, id.as_str(), now).await.map(Some)
     };
-    let Some(cursors) = ctx.db.transaction(delete).await? else { return Ok(false) };
+    let Some(cursors) = ctx.transaction(account, delete).await? else { return Ok(false) };
     #[derive(Serialize)]
     struct Body<'a> {
         t: &'static str,
@@ -514,7 +514,7 @@ pub async fn update(
 ) -> Result<Updated, storage::Error> {
     let (id, caller, now) = (session.clone(), account.clone(), now_ms());
     let update = async move |tx: &mut Tx<'_>| apply(tx, &id, &caller, &edits, now).await;
-    let (outcome, cursors) = ctx.db.transaction(update).await?;
+    let (outcome, cursors) = ctx.transaction(account, update).await?;
     if let Updated::Stored(parts) = &outcome {
         let body = Body::from(update_body(session, parts));
         for (participant, seq) in cursors {

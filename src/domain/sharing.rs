@@ -142,7 +142,7 @@ pub async fn grant(
     let now = now_ms();
     let grant = Arc::new(grant);
     let (actor, place, input) = (caller.clone(), session.clone(), Arc::clone(&grant));
-    let outcome = ctx.db.transaction(async move |tx| write_grant(tx, &actor, &place, &input, now).await).await?;
+    let outcome = ctx.transaction(caller, async move |tx| write_grant(tx, &actor, &place, &input, now).await).await?;
     let Granted { mut row, mut sharer, marks } = match outcome {
         Ok(granted) => granted,
         Err(refusal) => return Ok(Err(refusal)),
@@ -267,8 +267,9 @@ pub async fn adjust(
 ) -> Result<Result<Share, Refusal>, Error> {
     let now = now_ms();
     let (actor, place, id) = (caller.clone(), session.clone(), share_id.to_owned());
-    let outcome =
-        ctx.db.transaction(async move |tx| write_adjustment(tx, &actor, &place, &id, adjustment, now).await).await?;
+    let outcome = ctx
+        .transaction(caller, async move |tx| write_adjustment(tx, &actor, &place, &id, adjustment, now).await)
+        .await?;
     let (mut row, marks) = match outcome {
         Ok(adjusted) => adjusted,
         Err(refusal) => return Ok(Err(refusal)),
@@ -327,7 +328,7 @@ pub async fn revoke(
 ) -> Result<Result<(), Refusal>, Error> {
     let now = now_ms();
     let (actor, place, id) = (caller.clone(), session.clone(), share_id.to_owned());
-    let outcome = ctx.db.transaction(async move |tx| remove(tx, &actor, &place, &id, now).await).await?;
+    let outcome = ctx.transaction(caller, async move |tx| remove(tx, &actor, &place, &id, now).await).await?;
     let (recipient, marks) = match outcome {
         Ok(removed) => removed,
         Err(refusal) => return Ok(Err(refusal)),

@@ -81,7 +81,7 @@ const FAMILIES: [Family; 15] = [
     ),
     family(
         "happier_events_refused_total",
-        "Socket events refused because too many of their connection wait",
+        "Socket events refused because too many of their account or connection wait",
         &["event_type"],
     ),
 ];

@@ -158,6 +158,14 @@ impl Db {
         any.downcast().unwrap_or_else(|_| unreachable!("the entry is found by its type"))
     }
 
+    /// How many transactions of this core are taken in at a time; more wait for each other here.
+    pub fn transactions(&self) -> usize {
+        match &self.backend {
+            Backend::Postgres(postgres) => postgres.transactions(),
+            Backend::Sqlite { .. } => sqlite::WAITING_MAX,
+        }
+    }
+
     /// How many calls may usefully run at a time; more would only wait for each other.
     pub fn concurrency(&self) -> usize {
         match &self.backend {

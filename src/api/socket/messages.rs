@@ -41,8 +41,7 @@ impl Door {
                 Err(refusal) => door.refuse(ack, refusal_text(&refusal)),
             }
         };
-        if self.serial.run(caller.key, bytes, job).is_err() {
-            self.count_refused(incoming.name);
+        if self.run_in_line(&self.serial, caller, incoming.name, bytes, job).is_err() {
             self.refuse(late, "internal");
         }
     }

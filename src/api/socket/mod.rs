@@ -3,7 +3,7 @@
 //! Owns: what an event's arguments and acknowledgement look like. Never: rules (`domain`), delivery (`realtime`).
 //! Events are taken in order of arrival. What needs the database runs as a task of its own, so that a slow event does
 //! not hold up the next one; only the `message` events of one connection, and its `usage-report` events, wait for each
-//! other ([`serial`]). How much of one connection may be under way or wait is limited ([`under_way`]).
+//! other ([`serial`]). How much of one account may be under way or wait is limited ([`under_way`]).
 
 pub mod access_keys;
 pub mod artifacts;
@@ -25,7 +25,7 @@ use std::rc::{Rc, Weak};
 use serde::Serialize;
 
 use self::data::{Data, truthy};
-use self::serial::Serial;
+use self::serial::{Full, Serial};
 use self::under_way::{Slot, UnderWay};
 use crate::crypto::token::TokenCache;
 use crate::domain::Context;
@@ -49,6 +49,8 @@ pub struct Door {
     pub(super) presence: Rc<Presence>,
     pub(super) usage_reports: Serial,
     under_way: UnderWay,
+    /// What waits in the lines of connections, or is at work there.
+    in_lines: UnderWay,
     /// Tasks of events under way.
     running: Cell<usize>,
 }
@@ -106,7 +108,8 @@ impl Door {
             serial: Serial::default(),
             presence: Rc::default(),
             usage_reports: Serial::default(),
-            under_way: UnderWay::default(),
+            under_way: UnderWay::new(under_way::AT_ONCE),
+            in_lines: UnderWay::new(under_way::IN_LINES),
             running: Cell::new(0),
         })
     }
@@ -121,20 +124,39 @@ impl Door {
         self.serial.is_empty() && self.usage_reports.is_empty() && self.running.get() == 0
     }
 
-    /// A slot for an event whose answer will wait for something. `None`: its connection has too much under way
-    /// already, and the event is to be refused.
+    /// A slot for an event whose answer will wait for something. `None`: its account has too much under way already, and
+    /// the event is to be refused.
     pub(super) fn enter(&self, caller: &Caller<'_>, incoming: &Incoming<'_>) -> Option<Slot> {
-        let slot = self.under_way.enter(caller.key, incoming.data.map_or(0, str::len)).ok();
+        let slot = self.under_way.enter(caller.account, incoming.data.map_or(0, str::len)).ok();
         if slot.is_none() {
             self.count_refused(incoming.name);
         }
         slot
     }
 
-    /// Counts an event that is refused because of what its connection has under way.
-    pub(super) fn count_refused(&self, event: &str) {
+    /// Runs what an event asks for after what came before it in `line` over the same connection. It holds on to `bytes` of
+    /// input. The error: its connection or account has too much waiting already, and the event is to be refused.
+    pub(super) fn run_in_line(
+        &self,
+        line: &Serial,
+        caller: &Caller<'_>,
+        event: &str,
+        bytes: usize,
+        job: impl Future<Output = ()> + 'static,
+    ) -> Result<(), Full> {
+        let queued = self.in_lines.enter(caller.account, bytes).and_then(|slot| {
+            line.run(caller.key, bytes, async move {
+                job.await;
+                drop(slot);
+            })
+        });
+        queued.inspect_err(|Full| self.count_refused(event))
+    }
+
+    /// Counts an event that is refused because of what its account has under way.
+    fn count_refused(&self, event: &str) {
         // A line of the log for each would let a client fill it.
-        log::debug!("a connection has too much under way for another event of its kind: {event}");
+        log::debug!("an account has too much under way for another event of its kind: {event}");
         let known = WAITING_EVENTS.into_iter().find(|known| *known == event);
         debug_assert!(known.is_some(), "{event} waits and is not listed");
         self.ctx.metrics.inc(Counter::EventRefused(known.unwrap_or("other")));

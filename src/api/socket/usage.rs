@@ -90,8 +90,7 @@ impl Door {
                 }
             }
         };
-        if self.usage_reports.run(caller.key, bytes, job).is_err() {
-            self.count_refused(incoming.name);
+        if self.run_in_line(&self.usage_reports, caller, incoming.name, bytes, job).is_err() {
             late.answer(&Refusal(NOT_SAVED));
         }
     }

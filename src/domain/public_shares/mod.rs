@@ -81,7 +81,7 @@ pub async fn put(
     let now = now_ms();
     let wanted = Arc::new(wanted);
     let (owner, place, input) = (caller.clone(), session.clone(), Arc::clone(&wanted));
-    let outcome = ctx.db.transaction(async move |tx| write(tx, &owner, &place, &input, now).await).await?;
+    let outcome = ctx.transaction(caller, async move |tx| write(tx, &owner, &place, &input, now).await).await?;
     let Put { share, is_new, marks } = match outcome {
         Ok(put) => put,
         Err(refusal) => return Ok(Err(refusal)),
@@ -191,7 +191,7 @@ async fn owned_link(ctx: &Context, caller: &AccountId, session: &SessionId) -> R
 pub async fn delete(ctx: &Context, caller: &AccountId, session: &SessionId) -> Result<Result<(), Refusal>, Error> {
     let now = now_ms();
     let (owner, place) = (caller.clone(), session.clone());
-    let outcome = ctx.db.transaction(async move |tx| remove(tx, &owner, &place, now).await).await?;
+    let outcome = ctx.transaction(caller, async move |tx| remove(tx, &owner, &place, now).await).await?;
     let marks = match outcome {
         Ok(marks) => marks,
         Err(refusal) => return Ok(Err(refusal)),

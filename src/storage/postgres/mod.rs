@@ -51,6 +51,10 @@ impl Postgres {
         self.connections.usage()
     }
 
+    pub(super) fn transactions(&self) -> usize {
+        self.connections.transactions()
+    }
+
     pub(super) fn concurrency(&self) -> usize {
         self.connections.concurrency()
     }

@@ -96,6 +96,11 @@ impl Connections {
         usage
     }
 
+    /// How many transactions can run at a time.
+    pub(super) fn transactions(&self) -> usize {
+        self.lent.status().max_size
+    }
+
     /// How many statements can make progress at a time.
     pub(super) fn concurrency(&self) -> usize {
         self.shared.len().max(1)

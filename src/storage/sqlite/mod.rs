@@ -27,6 +27,7 @@ use crate::observe::metrics::CoreMetrics;
 use crate::runtime::patience::patiently;
 
 pub(super) use convert::{Answer, run};
+pub(super) use writer::WAITING_MAX;
 
 /// Readers beside the writer. They matter for long reads only; a point read takes some five microseconds.
 const READERS: usize = 2;

@@ -19,7 +19,7 @@ use crate::storage::error::Error;
 const BATCH_MAX: usize = 256;
 
 /// Requests that wait. At some ten thousand a second this is a second and a half; then callers are refused.
-const WAITING_MAX: usize = 1 << 14;
+pub(crate) const WAITING_MAX: usize = 1 << 14;
 
 /// A request: runs inside the open transaction and leaves the answer to be given once the commit is decided.
 /// A request that fails has to undo its own part.

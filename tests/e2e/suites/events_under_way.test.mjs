@@ -1,4 +1,4 @@
-// What one connection may have under way: beyond its limits events are refused at once, and nobody else notices.
+// What one account may have under way: beyond its limits events are refused at once, and nobody else notices.
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, afterEach, before, test } from 'node:test';
@@ -66,16 +66,17 @@ for (const [event, data, done, refused] of [
 if (flavor === 'full') {
   // SQLite has no tables that somebody could hold, so there is no such test of the light flavor.
   test('of more than 16 MiB that wait for the database the last are refused', async () => {
-    const device = await account.device().ready();
+    const devices = [await account.device().ready(), await account.device().ready()];
     const body = Buffer.alloc(600_000).toString('base64');
     const taken = Math.floor(BYTES_MAX / body.length);
     const locker = new Locker(server.storage.DATABASE_URL);
     await locker.lockTables('Artifact');
     const results = [];
-    const create = () => device.ask('artifact-create', { id: randomUUID(), header: '', body, dataEncryptionKey: '' });
+    let next = 0;
+    const create = () => devices[next++ % 2].ask('artifact-create', { id: randomUUID(), header: '', body, dataEncryptionKey: '' });
     const all = Array.from({ length: taken + 3 }, async () => results.push(await create()));
     await until(() => results.length >= 3, 'refused');
-    await device.fence();
+    for (const device of devices) await device.fence();
     assert.deepEqual(results, [INTERNAL, INTERNAL, INTERNAL]);
     await locker.unlock();
     await Promise.all(all);
