@@ -199,6 +199,19 @@ fn enums_lists_and_the_order_of_parameters() {
 }
 
 #[test]
+fn errors_do_not_contain_values() {
+    static NO_ACCOUNT: Statement = Statement::portable(
+        r#"INSERT INTO "Session" ("id", "tag", "accountId", "metadata", "createdAt", "updatedAt", "lastActiveAt")
+        VALUES ('s', 'a-secret-tag', NULL, 'a-secret', $1, $1, $1)"#,
+    );
+    on_both(async |db| {
+        let error = db.execute(&NO_ACCOUNT, vec![Value::Time(NOW)]).await.unwrap_err();
+        let text = format!("{error} {error:?}");
+        assert!(text.contains("accountId") && !text.contains("secret"), "{text}");
+    });
+}
+
+#[test]
 fn a_transaction_commits_as_a_whole_or_not_at_all() {
     on_both(async |db| {
         let id = String::from("a1");

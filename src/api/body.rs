@@ -7,6 +7,12 @@ use protocol::json;
 use super::error::Error;
 use super::request::Body;
 
+/// Brackets, keys and other values of a body. More cannot be meant for any route, and each takes its time.
+const TOKENS_MAX: usize = 1_000_000;
+
+/// A text that is shorter has fewer of them in any case.
+const COUNTED_FROM_BYTES: usize = TOKENS_MAX;
+
 /// Reads the body of a request.
 pub fn read(head: &RequestHead, bytes: Vec<u8>) -> Result<Body, Error> {
     if !has_body(head.method()) {
@@ -64,6 +70,9 @@ fn text(head: &RequestHead, bytes: Vec<u8>) -> Result<String, Error> {
 fn read_json(text: String) -> Result<Body, Error> {
     if text.trim().is_empty() {
         return Ok(Body::Empty);
+    }
+    if text.len() > COUNTED_FROM_BYTES && json::tokens(&text).nth(TOKENS_MAX).is_some() {
+        return Err(Error::MalformedJson(format!("The body has more than {TOKENS_MAX} values")));
     }
     match json::validate(&text, json::DEPTH_MAX) {
         Ok(()) => Ok(Body::Json(text)),
@@ -137,6 +146,16 @@ mod tests {
         let deep = "[".repeat(1_000_000);
         assert_eq!(sized("application/json", deep.as_bytes()), Err("malformed".to_string()));
         assert!(matches!(sized("application/json", b" {\"a\":1}\r\n"), Ok(Body::Json(_))));
+    }
+
+    #[test]
+    fn a_body_has_a_bounded_number_of_values_and_strings_of_any_length() {
+        let list = |values: usize| format!("[{}0]", "0,".repeat(values - 1));
+        // Two of them are the brackets.
+        assert!(matches!(sized("application/json", list(TOKENS_MAX - 2).as_bytes()), Ok(Body::Json(_))));
+        assert_eq!(sized("application/json", list(TOKENS_MAX).as_bytes()), Err("malformed".to_string()));
+        let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(4 * TOKENS_MAX));
+        assert!(matches!(sized("application/json", long.as_bytes()), Ok(Body::Json(_))));
     }
 
     #[test]

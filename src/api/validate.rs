@@ -5,8 +5,9 @@
 //! route lists its fields. A part is looked at only if the parts before it are fine.
 //!
 //! JSON is read from its text: the body has been validated and its depth bounded when it arrived, and building a
-//! document from a hostile body would cost several times its size. Of a member given twice the last counts.
-//! Limits: [`ISSUES_MAX`] issues are reported, [`ENTRIES_MAX`] entries of a free-form map are read.
+//! document from a hostile body would cost several times its size. Of a member given twice the last counts. A short object
+//! is searched for each field; a long one is walked through once, whatever is asked of it.
+//! Limits: [`ISSUES_MAX`] issues are reported, [`ENTRIES_MAX`] entries of a free-form map or a long object are read.
 
 use std::borrow::Cow;
 use std::ops::{Bound, RangeBounds, RangeInclusive};
@@ -20,8 +21,11 @@ use super::request::{Body, Params, Query, Request};
 /// Issues reported for one request; further ones are dropped.
 pub const ISSUES_MAX: usize = 200;
 
-/// Entries of a free-form map.
+/// Entries of a free-form map, and of any object from [`WALKED_FROM_BYTES`] on.
 pub const ENTRIES_MAX: usize = 10_000;
+
+/// An object whose text is as long as that is walked through once.
+const WALKED_FROM_BYTES: usize = 16 * 1024;
 
 /// More than zero.
 pub const POSITIVE: (Bound<i64>, Bound<i64>) = (Bound::Excluded(0), Bound::Unbounded);
@@ -161,7 +165,7 @@ impl<'a> Parts<'a> {
 
     fn part(&mut self, part: Part, source: Source<'a>) -> Fields<'_, 'a> {
         let muted = self.issues.concern_another(part);
-        Fields { source, part, prefix: String::new(), issues: &mut self.issues, muted }
+        Fields::new(source, part, String::new(), &mut self.issues, muted)
     }
 }
 
@@ -209,6 +213,26 @@ pub struct Fields<'p, 'a> {
     issues: &'p mut Issues,
     /// Nothing is recorded any more: a part before this one has issues, or the object itself is missing.
     muted: bool,
+    /// The members of a long object.
+    walked: Option<Vec<(&'a str, &'a str)>>,
+}
+
+impl<'p, 'a> Fields<'p, 'a> {
+    fn new(source: Source<'a>, part: Part, prefix: String, issues: &'p mut Issues, muted: bool) -> Self {
+        let mut fields = Self { source, part, prefix, issues, muted, walked: None };
+        if let Source::Json(object) = source
+            && object.len() >= WALKED_FROM_BYTES
+        {
+            let members: Vec<_> = json::members(object).take(ENTRIES_MAX + 1).collect();
+            if members.len() > ENTRIES_MAX {
+                fields.too_many_entries();
+                fields.source = Source::Nothing;
+                fields.muted = true;
+            }
+            fields.walked = Some(members);
+        }
+        fields
+    }
 }
 
 impl<'a> Fields<'_, 'a> {
@@ -369,7 +393,7 @@ impl<'a> Fields<'_, 'a> {
                     entries.push((name.into_owned(), value));
                 }
                 None => {
-                    self.abort("", format!("Object must contain at most {ENTRIES_MAX} entries"));
+                    self.too_many_entries();
                     break;
                 }
             }
@@ -442,8 +466,12 @@ impl<'a> Fields<'_, 'a> {
                 }
             }
             Source::Json(object) => {
-                let values = json::members(object).filter(|(key, _)| key_is(key, name)).map(|(_, value)| value);
-                values.last().map_or(Found::Missing, Found::Json)
+                let named = |(key, value)| key_is(key, name).then_some(value);
+                let value = match &self.walked {
+                    Some(members) => members.iter().rev().copied().find_map(named),
+                    None => json::members(object).filter_map(named).last(),
+                };
+                value.map_or(Found::Missing, Found::Json)
             }
         }
     }
@@ -542,13 +570,9 @@ impl<'a> Fields<'_, 'a> {
     }
 
     fn inside<T>(&mut self, name: &str, object: Option<&'a str>, read: impl FnOnce(&mut Fields<'_, 'a>) -> T) -> T {
-        read(&mut Fields {
-            source: object.map_or(Source::Nothing, Source::Json),
-            part: self.part,
-            prefix: format!("{}{name}/", self.prefix),
-            muted: self.muted || object.is_none(),
-            issues: self.issues,
-        })
+        let source = object.map_or(Source::Nothing, Source::Json);
+        let (prefix, muted) = (format!("{}{name}/", self.prefix), self.muted || object.is_none());
+        read(&mut Fields::new(source, self.part, prefix, self.issues, muted))
     }
 
     fn each<T>(
@@ -586,6 +610,10 @@ impl<'a> Fields<'_, 'a> {
 
     fn wrong_type(&mut self, name: &str, expected: &str, received: &str) {
         self.abort(name, format!("Expected {expected}, received {received}"));
+    }
+
+    fn too_many_entries(&mut self) {
+        self.abort("", format!("Object must contain at most {ENTRIES_MAX} entries"));
     }
 
     fn abort(&mut self, name: &str, text: String) {
@@ -961,5 +989,38 @@ mod tests {
         let many = format!(r#"{{"m":[{}]}}"#, vec!["1"; 5_000].join(","));
         let found = issues(&many, |fields| ignore(fields.texts("m", 0..=1_000)));
         assert_eq!(found.len(), ISSUES_MAX);
+    }
+
+    #[test]
+    fn a_long_object_is_read_like_a_short_one() {
+        let read = |fields: &mut Fields<'_, '_>| {
+            let inner = fields.object("inner", |fields| (fields.text("a"), fields.text_opt("b")));
+            let values = (fields.text("a"), fields.text("b"), fields.json("c").map(str::to_string), inner);
+            assert_eq!(values.0, "last");
+            assert_eq!((values.1.as_str(), values.2.as_deref()), ("caf\u{e9}", Some("[1]")));
+            assert_eq!(values.3, ("deep".to_string(), None));
+            fields.number("none");
+        };
+        for padding in [0, WALKED_FROM_BYTES] {
+            let padding = "x".repeat(padding);
+            let inner = format!(r#"{{"a":"first","a":"deep","x":"{padding}"}}"#);
+            let body =
+                format!(r#"{{"a":1,"inner":{inner},"\u0062":"caf\u00e9","c": [1] ,"a":"last","x":"{padding}"}}"#);
+            assert_eq!(issues(&body, read), ["body/none Required"]);
+        }
+    }
+
+    #[test]
+    fn a_long_object_has_a_bounded_number_of_members() {
+        let object = |members: usize| format!(r#"{{"a":"x"{}}}"#, r#","":0"#.repeat(members - 1));
+        let read = |fields: &mut Fields<'_, '_>| {
+            fields.text("a");
+        };
+        let nested = |fields: &mut Fields<'_, '_>| fields.object("o", read);
+        assert_eq!(issues(&object(ENTRIES_MAX), read), [""; 0]);
+        let refused = "Object must contain at most 10000 entries";
+        assert_eq!(issues(&object(ENTRIES_MAX + 1), read), [format!("body/ {refused}")]);
+        let outer = format!(r#"{{"o":{}}}"#, object(ENTRIES_MAX + 1));
+        assert_eq!(issues(&outer, nested), [format!("body/o {refused}")]);
     }
 }

@@ -208,7 +208,7 @@ impl Core {
 
     async fn inbox_loop(self: Rc<Self>, inbox: Inbox<Message>, wake: monoio::net::UnixStream) {
         let mut batch = Vec::new();
-        let mut fair = Fair::default();
+        let mut fair = Fair::after(1);
         loop {
             if fair.wait(wake.readable(false)).await.is_err() {
                 log::error!("a core cannot wait for its mailbox any more");
@@ -269,7 +269,7 @@ impl Core {
 
 /// The one task behind all websockets of a core. After every turn everybody else has theirs.
 async fn websocket_loop(hub: Rc<Hub>, ready: monoio::net::UnixStream) {
-    let mut fair = Fair::default();
+    let mut fair = Fair::after(1);
     while fair.wait(ready.readable(false)).await.is_ok() {
         hub.websockets_turn();
     }

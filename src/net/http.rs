@@ -54,6 +54,9 @@ const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// token has to be verified takes some 50 µs.
 const REQUESTS_PER_TURN: u8 = 32;
 
+/// Reads without waiting, each of a read buffer or a request, before others get their turn.
+const WAITS_PER_TURN: u8 = 8;
+
 /// What the connections of a core share.
 pub struct Http<S> {
     pub service: Rc<S>,
@@ -102,7 +105,7 @@ impl<S: Service + 'static> Http<S> {
             input: unread,
             output: Vec::new(),
             timer: None,
-            fair: Fair::default(),
+            fair: Fair::after(WAITS_PER_TURN),
             in_a_row: 0,
             at_work: None,
         };

@@ -60,7 +60,7 @@ pub async fn accept_loop<F: Future<Output = ()> + 'static>(
     mut serve: impl FnMut(TcpStream, SocketAddr) -> F,
 ) {
     let mut failing = false;
-    let mut fair = Fair::default();
+    let mut fair = Fair::after(8);
     loop {
         match fair.wait(listener.accept()).await {
             Ok((stream, peer)) => {

@@ -17,6 +17,10 @@ use crate::runtime::timer::Millis;
 /// not fetch it is given up as a whole.
 pub const POLLING_QUEUE_BYTES_MAX: usize = 8 << 20;
 
+/// A session whose CONNECT has been refused so often is closed: every one of them takes the check of a signature, and
+/// clients do not repeat them by themselves.
+pub const REFUSALS_MAX: u8 = 16;
+
 /// An admitted connection.
 pub struct Socket {
     pub id: SocketId,
@@ -54,6 +58,8 @@ pub struct Client {
     pub moved: bool,
     /// About to move: who it will be there.
     pub moving: Option<Box<Admission>>,
+    /// How often a CONNECT was refused; see [`REFUSALS_MAX`].
+    pub refusals: u8,
     /// To be ended with the turn, because it cannot take what it was sent.
     pub doomed: bool,
 }

@@ -276,7 +276,7 @@ impl Hub {
 
     /// Takes in a websocket session that was opened on another core.
     pub fn take_in(&self, moved: Moved) {
-        let Moved { departure, sid, ping_in_ms, admission } = moved;
+        let Moved { departure, sid, ping_in_ms, refusals, admission } = moved;
         let channel = match self.reactor.attach(departure.descriptor, departure.decoder) {
             Ok(channel) => channel,
             Err(error) => {
@@ -287,6 +287,9 @@ impl Hub {
         };
         let engine = Session::resume(ping_in_ms, self.turn.now());
         let key = self.insert(sid, engine, Some(Rc::clone(&channel)), true);
+        if let Some(client) = self.sessions.borrow_mut().get_mut(key) {
+            client.refusals = refusals;
+        }
         self.connect(key, admission);
         channel.flush();
         self.reactor.feed(&channel, departure.unread, self);

@@ -83,6 +83,7 @@ pub struct Moved {
     pub sid: Sid,
     /// Milliseconds until the next ping is due.
     pub ping_in_ms: u64,
+    pub refusals: u8,
     pub admission: super::application::Admission,
 }
 

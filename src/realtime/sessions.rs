@@ -10,7 +10,7 @@ use protocol::socketio::connection::{Connection, Incoming as Meaning};
 use protocol::socketio::packet as socketio;
 
 use super::application::{Admission, Caller, Incoming};
-use super::client::{Client, Polling};
+use super::client::{Client, Polling, REFUSALS_MAX};
 use super::hub::Hub;
 use super::message::{Message, Moved};
 use crate::model::ids::SocketId;
@@ -42,6 +42,7 @@ impl Hub {
             opened_as_websocket,
             moved,
             moving: None,
+            refusals: 0,
             doomed: false,
         };
         let mut sessions = self.sessions.borrow_mut();
@@ -350,9 +351,13 @@ impl Hub {
         self.emit_event(key, "error", &String::from_utf8_lossy(&argument));
         self.emit(key, Frame::text(socketio::encode_disconnect));
         if let Some(client) = self.sessions.borrow_mut().get_mut(key) {
-            // The client may try again on the same session, without a time limit.
+            // The client may try again on the same session, without a time limit, but not without end.
             client.socketio.connected();
             client.socketio.disconnected();
+            client.refusals += 1;
+            if client.refusals == REFUSALS_MAX {
+                client.engine.close(self.turn.now(), &self.settings.engine);
+            }
         }
     }
 
@@ -459,7 +464,8 @@ impl Hub {
         if let Some(admission) = client.moving {
             let to = self.home_of(&admission.account);
             let ping_in_ms = client.engine.ping_in_ms(self.turn.now()).unwrap_or(0);
-            let moved = Moved { departure, sid: client.sid, ping_in_ms, admission: *admission };
+            let (sid, refusals) = (client.sid, client.refusals);
+            let moved = Moved { departure, sid, ping_in_ms, refusals, admission: *admission };
             sent = self.post(to, Message::Move(Box::new(moved)));
         }
         // The tombstone is kept where the session was opened, and nowhere else it came through.

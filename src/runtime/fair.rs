@@ -20,14 +20,23 @@ const SLEEP: Duration = Duration::from_millis(1);
 
 /// Keeps one loop fair. All its waits go through [`Fair::wait`], and what it does again and again without waiting is
 /// followed by [`Fair::step`].
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Fair {
     /// Since when there has been no real wait; none before the first that was over at once.
     busy_since: Option<Instant>,
+    /// Waits that were over at once since others had their turn.
+    in_a_row: u8,
+    in_a_row_max: u8,
 }
 
 impl Fair {
-    /// Waits. If that was over at once, all others who have something to do come first.
+    /// Lets others have their turn after `waits` that were over at once. A loop behind which others wait to go on, such
+    /// as the flusher of the core, gives way after each; one whose steps are short and complete may take several.
+    pub fn after(waits: u8) -> Self {
+        Self { busy_since: None, in_a_row: 0, in_a_row_max: waits }
+    }
+
+    /// Waits. If that was over at once, all others who have something to do may come first.
     pub async fn wait<F: Future>(&mut self, wait: F) -> F::Output {
         let mut waited = false;
         let mut wait = pin!(wait);
@@ -40,7 +49,10 @@ impl Fair {
         if waited {
             self.waited();
         } else {
-            self.step().await;
+            self.in_a_row += 1;
+            if self.in_a_row >= self.in_a_row_max {
+                self.step().await;
+            }
         }
         output
     }
@@ -48,10 +60,12 @@ impl Fair {
     /// A real wait has taken place that did not go through [`Self::wait`].
     pub fn waited(&mut self) {
         self.busy_since = None;
+        self.in_a_row = 0;
     }
 
     /// Lets all others who have something to do come first; now and then also those who wait for a time.
     pub async fn step(&mut self) {
+        self.in_a_row = 0;
         let since = *self.busy_since.get_or_insert_with(Instant::now);
         if since.elapsed() < BUSY_MAX {
             return behind_all_others().await;
@@ -101,7 +115,7 @@ mod tests {
     /// Floods until `done`, or gives up: without a fair loop the core would stand still for ever.
     async fn flood(done: Rc<Cell<bool>>) -> bool {
         let (stream, _far) = endless();
-        let mut fair = Fair::default();
+        let mut fair = Fair::after(3);
         for _ in 0..1_000_000 {
             if done.get() {
                 return true;
@@ -149,11 +163,14 @@ mod tests {
     #[test]
     fn a_real_wait_ends_the_count() {
         on_epoll(|| async {
-            let mut fair = Fair::default();
+            let mut fair = Fair::after(2);
             fair.wait(std::future::ready(())).await;
-            assert!(fair.busy_since.is_some());
+            assert!(fair.busy_since.is_none() && fair.in_a_row == 1);
+            fair.wait(std::future::ready(())).await;
+            fair.wait(std::future::ready(())).await;
+            assert!(fair.busy_since.is_some() && fair.in_a_row == 1);
             fair.wait(behind_all_others()).await;
-            assert!(fair.busy_since.is_none());
+            assert!(fair.busy_since.is_none() && fair.in_a_row == 0);
         });
     }
 }

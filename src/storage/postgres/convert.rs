@@ -274,8 +274,13 @@ impl From<tokio_postgres::Error> for Fault {
     }
 }
 
-/// The error with its causes, which tokio-postgres leaves out of its own text.
+/// The error with its causes, which tokio-postgres leaves out of its own text. What the database complains of comes without
+/// its detail: that is where it puts the values of the row, and errors are logged.
 pub(super) fn whole(error: &tokio_postgres::Error) -> String {
+    if let Some(found) = error.as_db_error() {
+        let constraint = found.constraint().map(|name| format!(", constraint {name}")).unwrap_or_default();
+        return format!("{}: {} ({}{constraint})", found.severity(), found.message(), found.code().code());
+    }
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

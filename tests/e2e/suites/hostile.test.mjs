@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { Account, closeDevices } from '../lib/client.mjs';
-import { Http, Polling, connection, destroySockets, frame, openSession, openSocket, untilEnd } from '../lib/engineio.mjs';
+import { Http, Polling, SEPARATOR, connection, destroySockets, frame, openSession, openSocket, untilEnd } from '../lib/engineio.mjs';
 import { generator, seed } from '../lib/random.mjs';
 import { Server } from '../lib/server.mjs';
 import { until } from '../lib/wait.mjs';
@@ -194,6 +194,44 @@ test('a thousand connections that say nothing disturb nobody', async () => {
   const session = await account.session('while silent');
   assert.equal((await bystander.send(session, 'text')).ok, true);
   silent.forEach((socket) => socket.destroy());
+});
+
+describe('a CONNECT that is refused again and again', () => {
+  const REFUSALS_MAX = 16;
+  const wrong = `40{"token":"a.b.${'A'.repeat(86)}"}`;
+  const refusal = [/^40\{"sid":"/, /^42\["error",\{"message":"Invalid authentication token"\}\]$/, /^41$/];
+  const assertRefusals = (packets) => packets.forEach((packet, at) => assert.match(packet, refusal[at % refusal.length], `packet ${at}`));
+
+  test('on a websocket: closed with the sixteenth; accounts may come one after the other', async () => {
+    const socket = await openSession(server);
+    for (let i = 1; i < REFUSALS_MAX; i++) socket.text(wrong);
+    for (let i = 0; i < 20; i++) {
+      socket.text(`40{"token":"${account.token}"}`);
+      socket.text('41');
+    }
+    const seen = [];
+    while (seen.length < refusal.length * (REFUSALS_MAX - 1)) seen.push(await socket.next());
+    assertRefusals(seen);
+    for (let i = 0; i < 20; i++) assert.match(await socket.next(), /^40\{"sid":"/);
+    socket.destroy();
+
+    const other = await openSession(server);
+    for (let i = 0; i < 2 * REFUSALS_MAX; i++) other.text(wrong);
+    const all = [];
+    while (all.length < refusal.length * REFUSALS_MAX) all.push(await other.next());
+    assertRefusals(all);
+    assert.deepEqual(await untilEnd(other), ['close no code', 'ended']);
+  });
+
+  test('in one POST: sixteen answers, then the session is gone', async () => {
+    const polling = await Polling.open(http);
+    const answer = await polling.post(Array(5_000).fill(wrong).join(SEPARATOR));
+    assert.deepEqual([answer.status, answer.text], [200, 'ok']);
+    const packets = (await polling.poll()).text.split(SEPARATOR);
+    assertRefusals(packets.filter((packet) => packet !== '1'));
+    assert.equal(packets.filter((packet) => packet !== '1').length, refusal.length * REFUSALS_MAX);
+    while ((await polling.poll()).status === 200);
+  });
 });
 
 describe('a connection that never stops sending, on epoll and one core', () => {
