@@ -14,6 +14,7 @@ mod server;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::thread::Scope;
 use std::time::Duration;
 
 use ed25519_dalek::{Signer, SigningKey};
@@ -159,16 +160,9 @@ fn a_row_that_somebody_has_locked() {
     let (mut alice, mut bob) = (Client::account(&server), Client::account(&server));
     let alice_id = alice.ask("GET", "/v1/account/profile", None).1["id"].as_str().unwrap().to_owned();
     let new = |version: u32| json!({"settings": "s", "expectedVersion": version});
-    postgres.psql("slow", "CREATE TABLE gate (open bool)");
 
     std::thread::scope(|scope| {
-        // Holds the row of Alice's account until there is a row in the other table.
-        scope.spawn(|| {
-            let lock = format!("PERFORM 1 FROM \"Account\" WHERE \"id\" = '{alice_id}' FOR UPDATE;");
-            let wait = "FOR i IN 1..12000 LOOP EXIT WHEN EXISTS (SELECT FROM gate); PERFORM pg_sleep(0.01); END LOOP;";
-            postgres.psql("slow", &format!("DO $$ BEGIN {lock} {wait} END $$"));
-        });
-        wait_until(&postgres, "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'PgSleep'");
+        lock(scope, &postgres, format!("\"Account\" WHERE \"id\" = '{alice_id}'"));
         alice.send("POST", "/v1/account/settings", Some(&new(0)));
         wait_until(&postgres, "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted");
 
@@ -182,7 +176,7 @@ fn a_row_that_somebody_has_locked() {
         assert_eq!(alice.again(&server).ask("GET", "/v1/account/settings", None).1["settings"], Json::Null);
         assert!(alice.still_waits());
 
-        postgres.psql("slow", "INSERT INTO gate VALUES (true)");
+        unlock(&postgres);
         assert_eq!(alice.answer().1, json!({"success": true, "version": 1}));
     });
 }
@@ -198,15 +192,9 @@ fn an_account_that_wants_too_much() {
     let (mut alice, mut bob) = (Client::account(&server), Client::account(&server));
     let alice_id = alice.ask("GET", "/v1/account/profile", None).1["id"].as_str().unwrap().to_owned();
     let new = |version: u32| json!({"settings": "s", "expectedVersion": version});
-    postgres.psql("slow", "CREATE TABLE gate (open bool)");
 
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let lock = format!("PERFORM 1 FROM \"Account\" WHERE \"id\" = '{alice_id}' FOR UPDATE;");
-            let wait = "FOR i IN 1..12000 LOOP EXIT WHEN EXISTS (SELECT FROM gate); PERFORM pg_sleep(0.01); END LOOP;";
-            postgres.psql("slow", &format!("DO $$ BEGIN {lock} {wait} END $$"));
-        });
-        wait_until(&postgres, "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'PgSleep'");
+        lock(scope, &postgres, format!("\"Account\" WHERE \"id\" = '{alice_id}'"));
         let mut writers: Vec<Client> = (0..20).map(|_| alice.again(&server)).collect();
         for writer in &mut writers {
             writer.send("POST", "/v1/account/settings", Some(&new(0)));
@@ -217,7 +205,7 @@ fn an_account_that_wants_too_much() {
         }
         assert!(writers.iter().all(Client::still_waits));
 
-        postgres.psql("slow", "INSERT INTO gate VALUES (true)");
+        unlock(&postgres);
         let answers: Vec<Json> = writers.iter_mut().map(|writer| writer.answer().1).collect();
         assert_eq!(answers.iter().filter(|answer| answer["success"] == true).count(), 1, "{answers:?}");
         assert!(answers.iter().all(|answer| answer["success"] == true || answer["error"] == "version-mismatch"));
@@ -242,15 +230,9 @@ fn sessions_that_somebody_has_locked() {
         })
         .collect();
     let (mut bob, free) = writers.pop().unwrap();
-    postgres.psql("slow", "CREATE TABLE gate (open bool)");
 
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let lock = "PERFORM 1 FROM \"Session\" WHERE \"tag\" IN ('t-0', 't-1', 't-2') FOR UPDATE;";
-            let wait = "FOR i IN 1..12000 LOOP EXIT WHEN EXISTS (SELECT FROM gate); PERFORM pg_sleep(0.01); END LOOP;";
-            postgres.psql("slow", &format!("DO $$ BEGIN {lock} {wait} END $$"));
-        });
-        wait_until(&postgres, "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'PgSleep'");
+        lock(scope, &postgres, "\"Session\" WHERE \"tag\" IN ('t-0', 't-1', 't-2')".to_owned());
         for (at, (writer, target)) in writers.iter_mut().enumerate() {
             writer.send("POST", target, Some(&message(0)));
             wait_until(
@@ -266,7 +248,7 @@ fn sessions_that_somebody_has_locked() {
         for (writer, _) in &writers {
             assert!(writer.still_waits());
         }
-        postgres.psql("slow", "INSERT INTO gate VALUES (true)");
+        unlock(&postgres);
         for (writer, _) in &mut writers {
             assert_eq!(writer.answer().1["message"]["seq"], 1);
         }
@@ -293,6 +275,22 @@ fn a_writer_that_is_busy() {
 
     blocker.execute_batch("COMMIT").unwrap();
     assert_eq!(alice.answer().1, json!({"success": true, "version": 1}));
+}
+
+/// Holds rows until they are unlocked; returns when it has them.
+#[allow(clippy::disallowed_methods, reason = "a test has threads to itself")]
+fn lock<'scope>(scope: &'scope Scope<'scope, '_>, postgres: &'scope Postgres, rows: String) {
+    postgres.psql("slow", "CREATE TABLE gate (open bool)");
+    scope.spawn(move || {
+        let lock = format!("PERFORM 1 FROM {rows} FOR UPDATE;");
+        let wait = "FOR i IN 1..12000 LOOP EXIT WHEN EXISTS (SELECT FROM gate); PERFORM pg_sleep(0.01); END LOOP;";
+        postgres.psql("slow", &format!("DO $$ BEGIN {lock} {wait} END $$"));
+    });
+    wait_until(postgres, "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'PgSleep'");
+}
+
+fn unlock(postgres: &Postgres) {
+    postgres.psql("slow", "INSERT INTO gate VALUES (true)");
 }
 
 #[allow(clippy::disallowed_methods, reason = "the database tells nobody that a session waits: it has to be asked")]

@@ -122,6 +122,23 @@ test('usage reports of one connection are stored in their order', async () => {
   assert.deepEqual([totalReports, usage[0].tokens.total], [1, totals.length]);
 });
 
+test('usage reports have the same limits on both doors', async () => {
+  const { account, device, session } = await prepare();
+  const amounts = (count) => Object.fromEntries(Array.from({ length: count }, (_, n) => [n ? `n${n}` : 'total', 1]));
+  const report = (tokens, cost) => ({ key: 'k', sessionId: session, tokens, cost });
+  const text = 'tokens and cost may have at most 1000 entries and 65536 bytes each';
+  for (const large of [amounts(1_001), { total: 1, note: 'x'.repeat(65_536) }]) {
+    for (const data of [report(large, amounts(1)), report(amounts(1), large)]) {
+      assert.deepEqual(await device.ask('usage-report', data), { success: false, error: text });
+    }
+  }
+  const answer = await account.request('POST', '/v2/usage-reports', report(amounts(1_001), amounts(1)));
+  assert.deepEqual([answer.status, answer.body], [400, { error: text }]);
+  assert.equal((await device.ask('usage-report', report(amounts(1_000), amounts(1_000)))).success, true);
+  const { usage, totalReports } = await account.ask('POST', '/v1/usage/query', {});
+  assert.deepEqual([totalReports, Object.keys(usage[0].tokens).length], [1, 1_000]);
+});
+
 for (const transports of [['websocket'], ['polling'], ['polling', 'websocket']]) {
   test(`the sender is told before its event is answered (${transports.join(', then ')})`, async () => {
     // Accounts are spread over the cores; some of these connections are away from home.
