@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 use std::{env, fs};
 
+use happier_server::api::limits::Limit;
 use happier_server::api::openapi;
 use happier_server::api::routes::{self, Access, Route};
 
@@ -19,7 +20,11 @@ fn row(route: &Route) -> String {
         Access::Optional => "optional",
         Access::Bearer => "bearer",
     };
-    let limit = route.endpoint.limit.map_or(String::new(), |limit| format!("; {} a minute", limit.0));
+    let limit = match route.endpoint.limit {
+        Some(Limit::Requests(limit) | Limit::Calls(limit)) => format!("; {} a minute", limit.0),
+        Some(Limit::Creations(limit)) => format!("; {} new ones a minute", limit.0),
+        None => String::new(),
+    };
     // Every route can find the body too large or fail.
     let statuses: Vec<String> = openapi::statuses(route)
         .into_iter()

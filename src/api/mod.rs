@@ -37,7 +37,7 @@ use protocol::http::{Framing, Method, uri};
 
 use self::error::Error;
 use self::guard::Guard;
-use self::limits::{RateLimits, Standing};
+use self::limits::{Rate, RateLimits};
 use self::request::{Body, Params, Query, Request};
 use self::response::Response;
 use self::router::Router;
@@ -140,7 +140,7 @@ impl Api {
         peer: IpAddr,
     ) -> Pin<Box<dyn Future<Output = Response>>> {
         let begun = Instant::now();
-        let Begun { head, label, standing, answer } = self.begin(head, body, peer);
+        let Begun { head, label, rate, answer } = self.begin(head, body, peer);
         let metrics = Arc::clone(&self.ctx.metrics);
         Box::pin(async move {
             let outcome = match answer {
@@ -159,8 +159,8 @@ impl Api {
             // O-43: the only answer of the router without the CORS field; not counted either.
             let Some(label) = label else { return response };
             cors::allow_every_origin(&mut response);
-            if let Some(standing) = standing {
-                standing.tell(&mut response);
+            if let Some(rate) = rate {
+                rate.settle(&mut response, now_ms());
             }
             metrics.http(head.method().as_str(), label, response.status, took.as_secs_f64());
             response
@@ -181,7 +181,7 @@ impl Api {
         let Some(found) = found else {
             if let Some(ui) = self.ui.as_ref().filter(|ui| ui.takes(&head, target)) {
                 let answer = Ok(ui.fallback());
-                return Begun { head, label: Some(UNKNOWN_ROUTE), standing: None, answer };
+                return Begun { head, label: Some(UNKNOWN_ROUTE), rate: None, answer };
             }
             let error = match body::read(&head, bytes) {
                 Err(error @ (Error::MalformedJson(_) | Error::NotUtf8)) => error,
@@ -189,23 +189,23 @@ impl Api {
             };
             return Begun::refused(head, Some(UNKNOWN_ROUTE), error);
         };
-        let rates = self.limits.rates.as_ref().zip(found.route.limit);
-        let standing = rates.map(|(rates, limit)| rates.count(found.template, limit, &head, peer, now_ms()));
+        let limit = self.limits.rates.as_ref().zip(found.route.limit);
+        let rate = limit.and_then(|(rates, limit)| rates.take(found.template, limit, (&head, peer), now_ms()));
         let (label, endpoint) = (found.template, found.route);
         let query = uri::query(target.query).map(|(name, value)| (name.into_owned(), value.into_owned()));
         let query = Query(query.collect());
-        if let Some(refusal) = standing.and_then(Standing::refusal) {
+        if let Some(refusal) = rate.as_ref().and_then(Rate::refusal) {
             self.ctx.metrics.inc(Counter::RateLimited);
-            return Begun { head, label: Some(label), standing, answer: Err(Error::Answer(refusal)) };
+            return Begun { head, label: Some(label), rate, answer: Err(Error::Answer(refusal)) };
         }
         let body = match body::read(&head, bytes) {
             Ok(body) => body,
             Err(Error::UnsupportedMediaType(_)) if endpoint.takes_any_media_type => Body::Absent,
-            Err(error) => return Begun { head, label: Some(label), standing, answer: Err(error) },
+            Err(error) => return Begun { head, label: Some(label), rate, answer: Err(error) },
         };
         let request = Request { query, params: Params(found.params), body, peer, head };
         let answer = (endpoint.handler)(&self.ctx, &self.guard, &request);
-        Begun { head: request.head, label: Some(label), standing, answer }
+        Begun { head: request.head, label: Some(label), rate, answer }
     }
 }
 
@@ -215,13 +215,14 @@ struct Begun {
     head: RequestHead,
     /// The route in metrics; none of a path that does not decode.
     label: Option<&'static str>,
-    standing: Option<Standing>,
+    /// Of a route with a limit.
+    rate: Option<Rate>,
     answer: Result<routes::Answer, Error>,
 }
 
 impl Begun {
     fn refused(head: RequestHead, label: Option<&'static str>, error: Error) -> Self {
-        Self { head, label, standing: None, answer: Err(error) }
+        Self { head, label, rate: None, answer: Err(error) }
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Response {
     pub rest: Option<Rest>,
     /// Close the connection after this answer.
     pub close: bool,
+    /// The request has made a row of the database for somebody without a token, which its route may limit.
+    pub creates: bool,
 }
 
 /// The rest of a long body. Equal to itself alone.
@@ -44,7 +46,15 @@ impl Eq for Rest {}
 
 impl Response {
     pub fn empty(status: u16) -> Self {
-        Self { status, content_type: None, headers: Vec::new(), body: Vec::new(), rest: None, close: false }
+        Self {
+            status,
+            content_type: None,
+            headers: Vec::new(),
+            body: Vec::new(),
+            rest: None,
+            close: false,
+            creates: false,
+        }
     }
 
     pub fn bytes(status: u16, content_type: &'static str, body: Vec<u8>) -> Self {
@@ -98,6 +108,11 @@ impl Response {
 
     pub fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
         self.headers.push((name, value.into()));
+        self
+    }
+
+    pub fn creating(mut self, creates: bool) -> Self {
+        self.creates = creates;
         self
     }
 

@@ -14,7 +14,7 @@ use protocol::http::Method;
 use super::describe::{Field, describe};
 use super::error::Error;
 use super::guard::Guard;
-use super::limits::PerMinute;
+use super::limits::{Limit, PerMinute};
 use super::openapi;
 use super::request::Request;
 use super::response::{JSON, Response};
@@ -34,7 +34,7 @@ pub type Handler = Box<dyn Fn(&Rc<Context>, &Guard, &Request) -> Result<Answer, 
 /// What the router finds.
 pub struct Endpoint {
     pub handler: Handler,
-    pub limit: Option<PerMinute>,
+    pub limit: Option<Limit>,
     /// Whether a body of a media type that we do not read counts as none, instead of being refused with 415.
     pub takes_any_media_type: bool,
 }
@@ -90,7 +90,21 @@ impl Route {
     /// Limits how often a client may call this route.
     #[must_use]
     pub fn limited(mut self, per_minute: u32) -> Self {
-        self.endpoint.limit = Some(PerMinute(per_minute));
+        self.endpoint.limit = Some(Limit::Requests(PerMinute(per_minute)));
+        self
+    }
+
+    /// Limits how often a client may have another service called with this route.
+    #[must_use]
+    fn limited_calls(mut self, per_minute: u32) -> Self {
+        self.endpoint.limit = Some(Limit::Calls(PerMinute(per_minute)));
+        self
+    }
+
+    /// Limits how often a client may make something new with this route.
+    #[must_use]
+    fn limited_creations(mut self, per_minute: u32) -> Self {
+        self.endpoint.limit = Some(Limit::Creations(PerMinute(per_minute)));
         self
     }
 }
@@ -198,17 +212,20 @@ fn table(has_files: bool, has_debug_log: bool) -> Vec<Route> {
         // Authentication
         open(Post, "/v1/auth", rest::auth::login)
             .about("Signs in with a signed challenge; creates the account at the first time")
-            .answers(&[401]),
+            .answers(&[401])
+            .limited_creations(600),
         open(Post, "/v1/auth/request", rest::auth::request_terminal)
             .about("Asks for a terminal to be paired, or for the answer to that")
-            .answers(&[401]),
+            .answers(&[401])
+            .limited_creations(600),
         open(Get, "/v1/auth/request/status", rest::auth::terminal_status).about("How far the pairing of a terminal is"),
         bearer(Post, "/v1/auth/response", rest::auth::answer_terminal)
             .about("Approves the pairing of a terminal")
             .answers(&[404]),
         open(Post, "/v1/auth/account/request", rest::auth::request_account)
             .about("Asks for another device to be paired, or for the answer to that")
-            .answers(&[401]),
+            .answers(&[401])
+            .limited_creations(600),
         bearer(Post, "/v1/auth/account/response", rest::auth::answer_account)
             .about("Approves the pairing of another device")
             .answers(&[404]),
@@ -284,7 +301,8 @@ fn table(has_files: bool, has_debug_log: bool) -> Vec<Route> {
             .answers(&[400]),
         open(Get, "/v1/connect/github/callback", rest::connect::github_callback)
             .about("Where GitHub sends the user back to")
-            .answers(&[302]),
+            .answers(&[302])
+            .limited_calls(300),
         bearer(Delete, "/v1/connect/github", rest::connect::disconnect_github).about("Disconnects GitHub"),
         open(Post, "/v1/connect/github/webhook", rest::connect::github_webhook)
             .about("Deliveries of GitHub, signed by it")
@@ -297,7 +315,7 @@ fn table(has_files: bool, has_debug_log: bool) -> Vec<Route> {
             .about("Forgets the token of a vendor")
             .answers(&[404]),
         bearer(Get, "/v1/connect/tokens", rest::connect::tokens).about("The caller's tokens of all vendors"),
-        bearer(Post, "/v1/voice/token", rest::voice::token).about("A token of the voice service"),
+        bearer(Post, "/v1/voice/token", rest::voice::token).about("A token of the voice service").limited_calls(300),
         // Users, friends, feed
         bearer(Get, "/v1/user/:id", rest::users::get).about("The profile of an account").answers(&[404]),
         bearer(Get, "/v1/user/search", rest::users::search).about("Accounts whose names begin like this"),

@@ -53,12 +53,20 @@ static UPSERT_ACCOUNT: Statement = Statement::portable(
          "updatedAt" = excluded."updatedAt",
          "contentPublicKey" = COALESCE(excluded."contentPublicKey", "Account"."contentPublicKey"),
          "contentPublicKeySig" = COALESCE(excluded."contentPublicKeySig", "Account"."contentPublicKeySig")
-       RETURNING "id""#,
+       RETURNING "id", "createdAt""#,
 )
 .repeatable();
 
+/// Who has come in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    pub token: String,
+    /// Whether the account was made for it.
+    pub is_new: bool,
+}
+
 /// Finds or creates the account of a verified key and returns a fresh token. A content key is stored, never cleared.
-pub async fn login(ctx: &Context, public_key: &[u8], content: Option<ContentKey>) -> Result<String, storage::Error> {
+pub async fn login(ctx: &Context, public_key: &[u8], content: Option<ContentKey>) -> Result<Login, storage::Error> {
     let now = now_ms();
     let (key, signature) = match content {
         Some(content) => (Value::Bytes(content.key), Value::Bytes(content.signature)),
@@ -67,7 +75,8 @@ pub async fn login(ctx: &Context, public_key: &[u8], content: Option<ContentKey>
     let params = vec![cuid().into(), hex_upper(public_key).into(), Value::Time(now), key, signature];
     let row = ctx.db.query_opt(&UPSERT_ACCOUNT, params).await?;
     let mut row = row.ok_or_else(|| storage::Error::Internal("an account was not written".to_string()))?;
-    Ok(ctx.tokens.issue_persistent(&AccountId::from(row.take_text(0)), None, now))
+    let is_new = row.time(1) == now;
+    Ok(Login { token: ctx.tokens.issue_persistent(&AccountId::from(row.take_text(0)), None, now), is_new })
 }
 
 /// Who asks to be let in.
@@ -84,6 +93,10 @@ struct Statements {
     select: Statement,
     insert: Statement,
     answer: Statement,
+    /// The last of the requests behind an id, of which so many are looked at.
+    page: Statement,
+    /// Deletes those between two ids that are old.
+    forget: Statement,
 }
 
 static TERMINAL: Statements = Statements {
@@ -101,6 +114,15 @@ static TERMINAL: Statements = Statements {
            WHERE "id" = $4 AND ("response" IS NULL OR "response" = '' OR "updatedAt" < $5)"#,
     )
     .repeatable(),
+    page: Statement::portable(
+        r#"SELECT "id", "createdAt" FROM
+             (SELECT "id", "createdAt" FROM "TerminalAuthRequest" WHERE "id" > $1 ORDER BY "id" LIMIT $2) page
+           ORDER BY "id" DESC LIMIT 1"#,
+    ),
+    forget: Statement::portable(
+        r#"DELETE FROM "TerminalAuthRequest" WHERE "id" > $1 AND "id" <= $2 AND "updatedAt" < $3"#,
+    )
+    .repeatable(),
 };
 
 static ACCOUNT: Statements = Statements {
@@ -115,6 +137,15 @@ static ACCOUNT: Statements = Statements {
     answer: Statement::portable(
         r#"UPDATE "AccountAuthRequest" SET "response" = $1, "responseAccountId" = $2, "updatedAt" = $3
            WHERE "id" = $4 AND ("response" IS NULL OR "response" = '' OR "updatedAt" < $5)"#,
+    )
+    .repeatable(),
+    page: Statement::portable(
+        r#"SELECT "id", "createdAt" FROM
+             (SELECT "id", "createdAt" FROM "AccountAuthRequest" WHERE "id" > $1 ORDER BY "id" LIMIT $2) page
+           ORDER BY "id" DESC LIMIT 1"#,
+    ),
+    forget: Statement::portable(
+        r#"DELETE FROM "AccountAuthRequest" WHERE "id" > $1 AND "id" <= $2 AND "updatedAt" < $3"#,
     )
     .repeatable(),
 };
@@ -163,8 +194,14 @@ fn oldest_approval(ctx: &Context, now: i64) -> i64 {
 /// The state of a pairing request as its maker sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PairingState {
-    Requested,
-    Authorized { token: String, response: String },
+    Requested {
+        /// Whether the request was made now.
+        is_new: bool,
+    },
+    Authorized {
+        token: String,
+        response: String,
+    },
 }
 
 /// Makes a pairing request, or asks what became of it. One made before stays as it is.
@@ -181,10 +218,12 @@ pub async fn request_pairing(
             params.push(Value::Bool(supports_v2));
         }
         // Somebody else may have inserted the same key meanwhile (closes O-45); nobody has answered it yet.
-        ctx.db.execute(&pairing.statements().insert, params).await?;
-        return Ok(PairingState::Requested);
+        let made = ctx.db.execute(&pairing.statements().insert, params).await?;
+        return Ok(PairingState::Requested { is_new: made > 0 });
     };
-    let Some(Approval { account, response }) = request.approval else { return Ok(PairingState::Requested) };
+    let Some(Approval { account, response }) = request.approval else {
+        return Ok(PairingState::Requested { is_new: false });
+    };
     let session = (pairing == Pairing::Terminal).then_some(request.id.as_str());
     let token = ctx.tokens.issue_persistent(&account, session, now_ms());
     Ok(PairingState::Authorized { token, response })
@@ -225,4 +264,35 @@ pub async fn answer_pairing(
     ];
     ctx.db.execute(&pairing.statements().answer, params).await?;
     Ok(true)
+}
+
+/// Pairing requests are kept for as long as their approval counts, and at least for so long: a person may take days
+/// from the terminal to the app.
+const PAIRING_KEPT_MIN_MS: i64 = 7 * 24 * 3_600_000;
+
+/// Requests that are looked at at a time.
+const FORGET_PAGE: i64 = 1_000;
+
+/// Deletes pairing requests that nothing has happened to for long, since anybody can make them. A key that comes again is
+/// a new request. Gives their number.
+pub async fn forget_old_pairings(ctx: &Context) -> Result<u64, storage::Error> {
+    let before = now_ms().saturating_sub(ctx.settings.pairing_ttl_ms.max(PAIRING_KEPT_MIN_MS));
+    let mut forgotten = 0;
+    for pairing in [Pairing::Terminal, Pairing::Account] {
+        let statements = pairing.statements();
+        let mut after = String::new();
+        // Ids are in the order of their making, so that what is young needs not be looked at.
+        while let Some(mut last) =
+            ctx.db.query_opt(&statements.page, vec![after.as_str().into(), FORGET_PAGE.into()]).await?
+        {
+            let (until, made_at) = (last.take_text(0), last.time(1));
+            let range = vec![after.into(), until.as_str().into(), Value::Time(before)];
+            forgotten += ctx.db.execute(&statements.forget, range).await?;
+            if made_at >= before {
+                break;
+            }
+            after = until;
+        }
+    }
+    Ok(forgotten)
 }

@@ -83,6 +83,7 @@ async fn exchange_and_connect(
     (id, secret): (&str, &str),
     code: &str,
 ) -> Result<Callback, Error> {
+    let _turn = ctx.turn_to_call(account).await.map_err(|_| Error::Vendor(vendors::Error::Busy))?;
     let token = match ctx.vendors.exchange_github_code(id, secret, code).await? {
         Exchange::Refused(reason) => return Ok(Callback::Refused(reason)),
         Exchange::Token(token) => token,

@@ -165,6 +165,20 @@ impl Context {
     }
 }
 
+/// Calls to other services of one account at a time, from its first to its last step. Eight threads make those of all
+/// accounts, and 256 more may wait for them.
+const CALLS: Limits = Limits { at_work: 2, waiting: 8, wait: Duration::from_secs(10) };
+
+#[derive(Default)]
+struct CallLines(Lines);
+
+impl Context {
+    /// The turn of an account to have other services called.
+    pub(super) async fn turn_to_call(&self, account: &AccountId) -> Result<Turn, NoTurn> {
+        self.db.local::<CallLines>().0.turn(account, CALLS).await
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::future::Future;

@@ -3,6 +3,7 @@
 //! Owns: the order of the checks. Never: the wire (`vendors`).
 //! Implements `spec/http.md` §15.7.
 
+use super::lines::NoTurn;
 use super::{Context, encode_component};
 use crate::model::ids::AccountId;
 use crate::vendors;
@@ -25,9 +26,15 @@ pub enum Verdict {
 /// Why a request could not be judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// Too many calls are waiting already.
+    /// Too many calls are waiting already, of everybody or of this account.
     Busy,
     Failed(vendors::Error),
+}
+
+impl From<NoTurn> for Error {
+    fn from(_: NoTurn) -> Self {
+        Self::Busy
+    }
 }
 
 impl From<vendors::Error> for Error {
@@ -44,6 +51,7 @@ pub async fn conversation(
     revenue_cat_public_key: Option<&str>,
 ) -> Result<Verdict, Error> {
     let voice = &ctx.settings.voice;
+    let _turn = ctx.turn_to_call(account).await?;
     if !voice.is_development {
         let Some(key) = revenue_cat_public_key.filter(|key| !key.is_empty()) else {
             return Ok(Verdict::PublicKeyRequired);

@@ -1,4 +1,5 @@
-//! Work that nobody asks for: writing presence, noticing silence, pruning the change log, counting rows.
+//! Work that nobody asks for: writing presence, noticing silence, pruning the change log, forgetting pairing requests,
+//! counting rows.
 //!
 //! Owns: when it happens. Never: what is allowed or announced (`domain`).
 //! Presence is written by every core, for its own connections; in a cluster with a worker it is given to a queue that
@@ -7,6 +8,7 @@
 
 pub mod changes_cleanup;
 pub mod gauges;
+pub mod pairings_cleanup;
 pub mod presence_flush;
 pub mod presence_queue;
 pub mod timeouts;
@@ -26,6 +28,9 @@ pub fn start(ctx: &Rc<Context>, changes_cleanup_interval_ms: Option<u64>) {
     }));
     let once = Rc::clone(ctx);
     monoio::spawn(repeat("counting rows", gauges::INTERVAL_MS, async move || gauges::pass(&once).await));
+    let once = Rc::clone(ctx);
+    let forget = async move || pairings_cleanup::pass(&once).await;
+    monoio::spawn(repeat("forgetting pairing requests", pairings_cleanup::INTERVAL_MS, forget));
     if let Some(interval_ms) = changes_cleanup_interval_ms {
         let once = Rc::clone(ctx);
         monoio::spawn(repeat("pruning the change log", interval_ms, async move || changes_cleanup::pass(&once).await));

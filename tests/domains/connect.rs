@@ -1,9 +1,11 @@
 //! Vendor tokens; GitHub and voice, with the services played by a server of the tests.
 
 use std::collections::BTreeSet;
+use std::future::Future;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use happier_server::crypto::hash::webhook_signature;
@@ -249,6 +251,40 @@ pub async fn voice(server: Rc<Server>) {
     }
     assert_eq!(judge(true, "", "agent", None).await, Ok(Verdict::VendorKeyMissing));
     assert!(service.asked().iter().all(|asked| asked.line.contains("convai")), "no subscription in development");
+}
+
+/// However much one account asks for, a service that is slow does not keep it from others.
+pub async fn calls_of_one_account(server: Rc<Server>) {
+    let (alice, bob) = (server.account().await, server.account().await);
+    let gate = Arc::new((Mutex::new(false), Condvar::new()));
+    let (held, of_alice) = (Arc::clone(&gate), format!("GET /v1/subscribers/{}", alice.id));
+    let service = Service::start(move |asked| {
+        if asked.line == of_alice {
+            drop(held.1.wait_while(held.0.lock().unwrap(), |open| !*open).unwrap());
+        }
+        reply(200, r#"{"subscriber":{"entitlements":{"active":{}}}}"#)
+    });
+    let mut ctx = Context::clone(&server.ctx);
+    ctx.vendors = services::with_threads(&service.url, 3);
+    let ask = |account: &Account| {
+        let (ctx, account) = (ctx.clone(), account.id.clone());
+        Box::pin(async move { voice::conversation(&ctx, &account, "agent", Some("key")).await })
+    };
+    let mut calls: Vec<_> = (0..11).map(|_| ask(&alice)).collect();
+    let states = std::future::poll_fn(|cx| Poll::Ready(calls.iter_mut().map(|call| call.as_mut().poll(cx)).collect()));
+    let mut states: Vec<Poll<_>> = states.await;
+    assert_eq!(states.pop(), Some(Poll::Ready(Err(voice::Error::Busy))));
+    assert!(states.iter().all(Poll::is_pending));
+    calls.pop();
+    for _ in 0..5 {
+        assert_eq!(ask(&bob).await, Ok(Verdict::NoSubscription));
+    }
+    assert!(service.asked().iter().filter(|asked| asked.line.ends_with(alice.id.as_str())).count() <= 2);
+    *gate.0.lock().unwrap() = true;
+    gate.1.notify_all();
+    for call in calls {
+        assert_eq!(call.await, Ok(Verdict::NoSubscription));
+    }
 }
 
 /// What the GitHub of the tests knows: the user behind the code that asks for it.

@@ -70,6 +70,7 @@ const CASES: &[Case] = cases![
     connect::github,
     connect::github_connecting,
     connect::voice,
+    connect::calls_of_one_account,
     users::profiles,
     users::search,
     friends::asking_and_accepting,

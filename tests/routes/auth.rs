@@ -1,10 +1,14 @@
 //! Login and pairing.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use ed25519_dalek::{Signer, SigningKey};
 use happier_server::crypto::random;
+use happier_server::domain::{Context, Settings};
 use happier_server::model::time::now_ms;
+use happier_server::storage::{Statement, Value};
+use happier_server::worker::pairings_cleanup;
 use protocol::base64;
 use serde_json::{Value as Json, json};
 
@@ -186,4 +190,90 @@ pub(crate) async fn an_approval_lapses(server: Rc<Server>) {
     let granted = request(&server).await;
     assert_eq!(granted["response"], "of bob", "a lapsed approval may be given anew");
     assert_eq!(owner(&server, &granted["token"]), bob.id.as_str());
+}
+
+/// What is new is counted, asking for it again is not.
+pub(crate) async fn limited_creations(server: Rc<Server>) {
+    const LIMIT: u32 = 600;
+    server.peer.set("203.0.113.1".parse().unwrap());
+    let ask = async |route: &str, key: &str| server.send(None, "POST", route, Some(json!({"publicKey": key}))).await;
+    for route in ["/v1/auth/request", "/v1/auth/account/request"] {
+        let waiting = pairing_key();
+        for n in 0..LIMIT {
+            let key = if n == 0 { waiting.clone() } else { pairing_key() };
+            for key in [&waiting, &key] {
+                let answer = ask(route, key).await;
+                assert_eq!((answer.status, answer.response.header("x-ratelimit-limit")), (200, None), "{n}");
+            }
+        }
+        let refused = ask(route, &pairing_key()).await;
+        assert_eq!((refused.status, refused.response.header("x-ratelimit-remaining")), (429, Some("0")));
+        assert!(refused.response.header("retry-after").is_some());
+        assert_eq!(refused.body["message"], "Rate limit exceeded, retry in 1 minute");
+    }
+    let key = signing_key();
+    assert_eq!(login(&server, login_body(&key)).await.status, 200);
+    for _ in 0..LIMIT {
+        assert_eq!(login(&server, login_body(&key)).await.status, 200, "only the first time it was new");
+    }
+    server.peer.set("203.0.113.2".parse().unwrap());
+    assert_eq!(ask("/v1/auth/request", &pairing_key()).await.status, 200);
+}
+
+/// More than is looked at at a time.
+pub(crate) async fn forgotten_pairings(server: Rc<Server>) {
+    const OLD: i64 = 1_100;
+    const DAY_MS: i64 = 24 * 3_600_000;
+    macro_rules! old {
+        ($table:literal) => {
+            Statement::portable(concat!(
+                r#"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1100)
+                   INSERT INTO ""#,
+                $table,
+                r#"" ("id", "publicKey", "createdAt", "updatedAt")
+                   SELECT 'a' || i, 'OLD' || i, CAST($1 AS TIMESTAMP(3)), CAST($1 AS TIMESTAMP(3)) FROM n"#
+            ))
+        };
+    }
+    macro_rules! count {
+        ($table:literal) => {
+            Statement::portable(concat!(r#"SELECT count(*) FROM ""#, $table, r#"" WHERE "publicKey" LIKE 'OLD%'"#))
+        };
+    }
+    static INSERT: [Statement; 2] = [old!("TerminalAuthRequest"), old!("AccountAuthRequest")];
+    static COUNT: [Statement; 2] = [count!("TerminalAuthRequest"), count!("AccountAuthRequest")];
+    static TOUCH: Statement =
+        Statement::portable(r#"UPDATE "AccountAuthRequest" SET "updatedAt" = $1 WHERE "publicKey" = 'OLD7'"#);
+    let alice = server.account().await;
+    let (waiting, answered) = (pairing_key(), pairing_key());
+    for key in [&waiting, &answered] {
+        server.send(None, "POST", "/v1/auth/request", Some(json!({"publicKey": key}))).await;
+    }
+    let approval = json!({"publicKey": answered, "response": "sealed"});
+    server.ok(&alice, "POST", "/v1/auth/response", Some(approval)).await;
+    let db = &server.ctx.db;
+    for insert in &INSERT {
+        db.execute(insert, vec![Value::Time(now_ms() - 8 * DAY_MS)]).await.unwrap();
+    }
+    let old = async || {
+        let mut counts = Vec::new();
+        for count in &COUNT {
+            counts.push(db.query_opt(count, vec![]).await.unwrap().unwrap().int(0));
+        }
+        counts
+    };
+    assert_eq!(old().await, [OLD, OLD]);
+    // One that something happened to six days ago stays.
+    db.execute(&TOUCH, vec![Value::Time(now_ms() - 6 * DAY_MS)]).await.unwrap();
+    // While an approval counts, so does its request.
+    let settings = Settings { pairing_ttl_ms: 9 * DAY_MS, ..Settings::clone(&server.ctx.settings) };
+    let patient = Context { settings: Arc::new(settings), ..Context::clone(&server.ctx) };
+    pairings_cleanup::pass(&patient).await.unwrap();
+    assert_eq!(old().await, [OLD, OLD]);
+    pairings_cleanup::pass(&server.ctx).await.unwrap();
+    assert_eq!(old().await, [0, 1]);
+    for (key, status) in [(waiting, "pending"), (answered, "authorized")] {
+        let target = format!("/v1/auth/request/status?publicKey={}", key.replace('+', "%2B"));
+        assert_eq!(server.send(None, "GET", &target, None).await.body["status"], status);
+    }
 }

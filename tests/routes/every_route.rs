@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use happier_server::api::describe::{Field, Shape};
+use happier_server::api::limits::Limit;
 use happier_server::api::openapi;
 use happier_server::api::routes::{self, Access, Route};
 use happier_server::api::validate::Part;
@@ -456,7 +457,7 @@ fn encode(text: &str) -> String {
 pub(crate) async fn limited_routes(server: Rc<Server>) {
     let mut refused = 0;
     for route in routes::all() {
-        let Some(limit) = route.endpoint.limit else { continue };
+        let Some(Limit::Requests(limit) | Limit::Calls(limit)) = route.endpoint.limit else { continue };
         let fields = (route.input)();
         let (method, template) = (route.method.as_str(), route.template);
         let subject = Subject { route, fields, may_fail: false, world: World::empty(Rc::clone(&server)).await };

@@ -47,6 +47,8 @@ const CASES: &[Case] = cases![
     auth::pairing_of_an_app,
     auth::simultaneous_pairing_requests,
     auth::an_approval_lapses,
+    auth::forgotten_pairings,
+    auth::limited_creations,
     account::profile,
     account::settings,
     account::simultaneous_settings,

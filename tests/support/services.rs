@@ -16,7 +16,11 @@ use happier_server::vendors::{Addresses, Vendors};
 
 /// Threads of the current core's back plane.
 pub fn workers() -> Workers {
-    Workers::new(Pool::start("test", 2, 64).unwrap(), post::local().unwrap(), Arc::default())
+    threads(2)
+}
+
+fn threads(count: usize) -> Workers {
+    Workers::new(Pool::start("test", count, 64).unwrap(), post::local().unwrap(), Arc::default())
 }
 
 /// All services at one address.
@@ -25,10 +29,19 @@ pub fn at(base: &str) -> Vendors {
 }
 
 pub fn within(base: &str, timeout: Duration) -> Vendors {
+    over(base, timeout, workers())
+}
+
+/// As [`at`], with so many threads that wait for them.
+pub fn with_threads(base: &str, count: usize) -> Vendors {
+    over(base, Duration::from_secs(60), threads(count))
+}
+
+fn over(base: &str, timeout: Duration, workers: Workers) -> Vendors {
     let base = base.to_owned();
     let addresses =
         Addresses { github: base.clone(), github_api: base.clone(), revenuecat: base.clone(), elevenlabs: base };
-    Vendors { https: Https::new(Arc::new(Client::default()), workers(), timeout), addresses }
+    Vendors { https: Https::new(Arc::new(Client::default()), workers, timeout), addresses }
 }
 
 /// A request as a service sees it.

@@ -65,13 +65,13 @@ pub async fn login(ctx: Rc<Context>, login: Login) -> Result<Response, Error> {
         }
         None => None,
     };
-    let token = auth::login(&ctx, &public_key, content).await?;
+    let auth::Login { token, is_new } = auth::login(&ctx, &public_key, content).await?;
     #[derive(Serialize)]
     struct Body {
         success: bool,
         token: String,
     }
-    Ok(Response::ok(&Body { success: true, token }))
+    Ok(Response::ok(&Body { success: true, token }).creating(is_new))
 }
 
 // ---- pairing ------------------------------------------------------------------------------------------------------
@@ -123,10 +123,11 @@ fn pairing_state(state: PairingState) -> Response {
         Requested,
         Authorized { token: String, response: String },
     }
-    Response::ok(&match state {
-        PairingState::Requested => Body::Requested,
-        PairingState::Authorized { token, response } => Body::Authorized { token, response },
-    })
+    let (body, is_new) = match state {
+        PairingState::Requested { is_new } => (Body::Requested, is_new),
+        PairingState::Authorized { token, response } => (Body::Authorized { token, response }, false),
+    };
+    Response::ok(&body).creating(is_new)
 }
 
 pub struct StatusQuery {

@@ -10,6 +10,9 @@ import { PATIENCE_MS, until } from '../lib/wait.mjs';
 
 const CALL_THREADS = 8;
 const CALLS_WAITING_MAX = 256;
+const CALLS_OF_ACCOUNT = 2;
+const WAITING_OF_ACCOUNT_MAX = 8;
+const BUSY = { error: 'The server is busy, try again later' };
 
 let services;
 let objects;
@@ -134,12 +137,15 @@ test('a service that does not answer is in nobody\'s way, and has room for so ma
 
     // The threads are taken, then the queue, then the next one is told.
     const waiting = CALL_THREADS - 1 + CALLS_WAITING_MAX;
-    const ask = (length) => Array.from({ length }, () => other.request('POST', '/v1/voice/token', { agentId: 'a' }));
+    const crowd = await Promise.all(Array.from({ length: Math.ceil((waiting + 1) / CALLS_OF_ACCOUNT) }, () => Account.login(server)));
+    let asked = 0;
+    const next = () => crowd[Math.floor(asked++ / CALLS_OF_ACCOUNT)];
+    const ask = (length) => Array.from({ length }, () => next().request('POST', '/v1/voice/token', { agentId: 'a' }));
     const voices = ask(CALL_THREADS - 1);
     await services.holding(CALL_THREADS);
     voices.push(...ask(CALLS_WAITING_MAX + 1));
     const first = await Promise.race(voices);
-    assert.deepEqual([first.status, first.body], [503, { error: 'The server is busy, try again later' }]);
+    assert.deepEqual([first.status, first.body], [503, BUSY]);
     const metrics = await (await fetch(`${server.metricsUrl}/metrics`)).text();
     assert.match(metrics, /^happier_pool_refusals_total\{pool="calls"\} 1$/m);
     assert.equal((await device.send(session, 'still')).ok, true);
@@ -153,6 +159,23 @@ test('a service that does not answer is in nobody\'s way, and has room for so ma
   } finally {
     if (services.held) services.release();
     goOn?.();
+  }
+});
+
+test('an account has two calls under way, and few waiting', async () => {
+  const account = await Account.login(server);
+  services.hold();
+  try {
+    const wanted = CALLS_OF_ACCOUNT + WAITING_OF_ACCOUNT_MAX;
+    const voices = Array.from({ length: wanted + 1 }, () => account.request('POST', '/v1/voice/token', { agentId: 'a' }));
+    const first = await Promise.race(voices);
+    assert.deepEqual([first.status, first.body], [503, BUSY]);
+    await services.holding(CALLS_OF_ACCOUNT);
+    services.release();
+    const statuses = (await Promise.all(voices)).map((answer) => answer.status).sort();
+    assert.deepEqual(statuses, [...Array(wanted).fill(200), 503]);
+  } finally {
+    if (services.held) services.release();
   }
 });
 

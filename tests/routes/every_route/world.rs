@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 use crate::server::{Account, Server, text};
 
 thread_local! {
-    static PEERS: Cell<u32> = const { Cell::new(0x0a01_0000) };
+    static PEERS: Cell<u32> = const { Cell::new(0xc612_0000) };
 }
 
 /// Wrapped keys have at least this length and begin with zero.
