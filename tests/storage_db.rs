@@ -456,7 +456,7 @@ fn the_server_gives_up_what_nobody_waits_for() {
     let database = std::cell::OnceCell::new();
     support::on_postgres_with(
         |_, settings| {
-            settings.socket_timeout = Some(std::time::Duration::from_millis(500));
+            settings.socket_timeout = Some(std::time::Duration::from_secs(5));
             database.set(settings.database.clone()).unwrap();
         },
         async |db| {

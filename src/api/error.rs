@@ -47,7 +47,12 @@ impl Error {
 
     /// A failure that the route answers with a text of its own. To be used with `map_err`.
     pub fn failure(text: &'static str) -> impl Fn(storage::Error) -> Self {
-        move |cause| Self::Failure(Response::error(500, text), cause.to_string())
+        move |cause| Self::internal_as(text, cause)
+    }
+
+    /// The route's own text of a failure.
+    pub fn internal_as(text: &'static str, cause: impl fmt::Display) -> Self {
+        Self::Failure(Response::error(500, text), cause.to_string())
     }
 
     /// G500.

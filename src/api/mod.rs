@@ -3,7 +3,7 @@
 //! Owns: statuses, bodies, the order in which a request is judged (`spec/http.md` §2): body, path parameters, body
 //! schema, query, headers, caller, handler. Never: sockets (`net`) or rules (`domain`).
 //! Invariants: every answer of the router carries the CORS field; every request that was routed is counted once; every
-//! request leaves its line in the log ([`request_log`]).
+//! request that comes this far leaves its line in the log ([`request_log`]).
 
 pub mod body;
 pub mod cors;
@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use protocol::http::head::RequestHead;
-use protocol::http::{Method, uri};
+use protocol::http::{Framing, Method, uri};
 
 use self::error::Error;
 use self::guard::Guard;
@@ -52,6 +52,8 @@ use crate::storage::objects::Files;
 
 /// The largest body of a request without a valid token. The open routes take keys, signatures and the like.
 pub const OPEN_BODY_BYTES_MAX: u64 = 1 << 20;
+/// The largest one of a webhook, which is as much as GitHub sends.
+pub const WEBHOOK_BODY_BYTES_MAX: u64 = 25 << 20;
 
 /// What a request may bring.
 #[derive(Clone)]
@@ -72,7 +74,11 @@ pub struct Extras {
 /// What to do with a request of which only the head is known.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Admission {
-    ReadBody { bytes_max: u64 },
+    /// `open_bytes_max`: of somebody without a valid token.
+    ReadBody {
+        bytes_max: u64,
+        open_bytes_max: u64,
+    },
     Respond(Response),
 }
 
@@ -94,8 +100,16 @@ impl Api {
     }
 
     /// Whether to read the body. A malformed body counts before anything else, so nothing is refused here yet.
-    pub fn admit(&self, _head: &RequestHead) -> Admission {
-        Admission::ReadBody { bytes_max: self.limits.body_bytes_max }
+    pub fn admit(&self, head: &RequestHead) -> Admission {
+        let bytes_max = self.limits.body_bytes_max;
+        Admission::ReadBody { bytes_max, open_bytes_max: bytes_max.min(self.open_bytes_max(head)) }
+    }
+
+    fn open_bytes_max(&self, head: &RequestHead) -> u64 {
+        let is_large = matches!(head.framing(), Framing::Length(length) if length > OPEN_BODY_BYTES_MAX);
+        let route = || self.router.find(head.method(), uri::split(head.target()).path).ok().flatten();
+        let is_webhook = is_large && route().is_some_and(|found| found.route.takes_any_media_type);
+        if is_webhook { WEBHOOK_BODY_BYTES_MAX } else { OPEN_BODY_BYTES_MAX }
     }
 
     /// Whether a request comes with a valid token.

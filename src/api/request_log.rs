@@ -1,7 +1,8 @@
 //! A line of the log for every request (`spec/configuration.md` §8.2): method, target, status, duration, cause.
 //!
-//! A request that failed because of us is a warning, everything else is seen at the level `debug`. Never: fields, bodies,
-//! tokens; targets go through [`redact_target`].
+//! A request that failed because of us, which is one whose answer has a cause, is a warning; everything else, also a 5xx that
+//! anybody can ask for, is seen at the level `debug`.
+//! Never: fields, bodies, tokens; targets go through [`redact_target`].
 //! Limit: [`TARGET_CHARS_MAX`] of a target, because its length is the client's choice.
 
 use std::borrow::Cow;
@@ -17,7 +18,7 @@ const TARGET_CHARS_MAX: usize = 512;
 
 /// Notes a request that has been answered. Costs a comparison if the level is off.
 pub fn answered(head: &RequestHead, status: u16, took: Duration, cause: Option<&str>) {
-    let level = level(status);
+    let level = if cause.is_some() { Level::Warn } else { Level::Debug };
     if log::log_enabled!(level) {
         log::log!(level, "{}", Line { method: head.method().as_str(), target: target(head), status, took, cause });
     }
@@ -43,12 +44,8 @@ impl Pending {
     /// Notes that it has been answered.
     pub fn answered(&self, status: u16) {
         let (target, took) = (Cow::Borrowed(self.target.as_str()), self.begun.elapsed());
-        log::log!(level(status), "{}", Line { method: self.method, target, status, took, cause: None });
+        log::debug!("{}", Line { method: self.method, target, status, took, cause: None });
     }
-}
-
-fn level(status: u16) -> Level {
-    if status >= 500 { Level::Warn } else { Level::Debug }
 }
 
 fn target(head: &RequestHead) -> Cow<'_, str> {
@@ -99,12 +96,5 @@ mod tests {
         );
         let long = line(&format!("GET /{}", "a".repeat(5_000)), 404, None);
         assert_eq!(long, format!("GET /{}…: 404 after 1.3 ms", "a".repeat(TARGET_CHARS_MAX - 1)));
-    }
-
-    #[test]
-    fn only_our_failures_are_warnings() {
-        for (status, expected) in [(101, Level::Debug), (200, Level::Debug), (499, Level::Debug), (500, Level::Warn)] {
-            assert_eq!(level(status), expected, "{status}");
-        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -210,7 +211,7 @@ impl Core {
         let mut batch = Vec::new();
         let mut fair = Fair::after(1);
         loop {
-            if fair.wait(wake.readable(false)).await.is_err() {
+            if fair.wait(pin!(wake.readable(false))).await.is_err() {
                 log::error!("a core cannot wait for its mailbox any more");
                 std::process::abort();
             }
@@ -270,7 +271,7 @@ impl Core {
 /// The one task behind all websockets of a core. After every turn everybody else has theirs.
 async fn websocket_loop(hub: Rc<Hub>, ready: monoio::net::UnixStream) {
     let mut fair = Fair::after(1);
-    while fair.wait(ready.readable(false)).await.is_ok() {
+    while fair.wait(pin!(ready.readable(false))).await.is_ok() {
         hub.websockets_turn();
     }
     log::error!("a core cannot wait for its websockets any more");

@@ -37,8 +37,7 @@ impl Service for Public {
             return admission;
         }
         match self.api.admit(head) {
-            api::Admission::ReadBody { bytes_max } => {
-                let open_bytes_max = bytes_max.min(api::OPEN_BODY_BYTES_MAX);
+            api::Admission::ReadBody { bytes_max, open_bytes_max } => {
                 Admission::Body { bytes_max, open_bytes_max, ticket: None, cancel: None }
             }
             api::Admission::Respond(response) => Admission::Respond(outgoing(response)),

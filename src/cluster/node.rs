@@ -862,6 +862,26 @@ mod tests {
     }
 
     #[test]
+    fn calls_and_answers_give_back_what_they_weighed() {
+        let (node, mailbox, _) = node(10);
+        node.metrics().set(Level::RedisUp, 1);
+        let ticket = Ticket { core: CoreId(0), number: 1 };
+        let arguments = r#"["rpc-request",{"method":"m"}]"#.to_string();
+        let result = "1".repeat(100);
+        let weight = arguments.len() + result.len();
+        node.shared.queued.fetch_add(weight, Ordering::Relaxed);
+        let (account, method, holder) = (AccountId::from("a"), "m".to_string(), SocketId::random().to_string());
+        mailbox.send(Command::Ask { account, method, holder, arguments, ticket }).unwrap();
+        mailbox.send(Command::Acknowledged { request: RequestId::from_random(1), result: Some(result) }).unwrap();
+        node.drain();
+        let batch = node.batch();
+        assert_eq!(batch.iter().map(|item| item.bytes).sum::<usize>(), weight);
+        assert_eq!(node.shared.queued.load(Ordering::Relaxed), weight);
+        node.published(&batch);
+        assert_eq!(node.shared.queued.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
     fn a_call_is_declined_while_too_much_of_others_waits_for_the_cores() {
         let (node, mailbox, cores) = node(10);
         let socket = SocketId::random();

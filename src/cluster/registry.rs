@@ -117,7 +117,8 @@ struct Holder {
 }
 
 /// The registrations of this process. Pure. How many there may be is checked at the homes of the accounts.
-/// Invariant: of each registration one refresh is due; there are at most [`STALE_MAX`] more than twice as many in all.
+/// Invariant: of each registration one refresh is due. When one is added, at most [`STALE_MAX`] more than twice as many
+/// are listed in all.
 #[derive(Default)]
 pub struct Registrations {
     next: u64,

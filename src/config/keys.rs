@@ -88,7 +88,7 @@ sections! {
         IO_DRIVER "HAPPIER_IO_DRIVER" Both "auto"
             "auto, uring (fail where io_uring is not available) or epoll.";
         DB_CONNECTIONS_PER_CORE "HAPPIER_DB_CONNECTIONS_PER_CORE" Full "4"
-            "Most database connections of each core. All cores together keep to connection_limit, so raise that, too.";
+            "Most database connections of each core. All cores together keep to connection_limit, so raise that, too; each has at least one.";
     }
     "Limits" {
         RATE_LIMITS "HAPPIER_RATE_LIMITS" Both "on"

@@ -11,6 +11,7 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -198,7 +199,11 @@ impl<S: Service + 'static> Connection<S> {
             }
         };
         self.forget(head_bytes);
-        let body = match race(self.body(&head, bytes_max, open_bytes_max), cancelled(cancel)).await {
+        let body = {
+            let body = pin!(self.body(&head, bytes_max, open_bytes_max));
+            race(body, pin!(cancelled(cancel))).await
+        };
+        let body = match body {
             Either::First(body) => body,
             Either::Second(()) => {
                 self.flush().await?;
@@ -307,7 +312,11 @@ impl<S: Service + 'static> Connection<S> {
                 return Ok(false);
             }
             let timer = self.timer.get_or_insert_with(|| self.http.turn.sleep(left_ms.min(TIMER_AHEAD_MS)));
-            match self.fair.wait(race(self.stream.readable(false), timer)).await {
+            let ready = {
+                let readable = pin!(self.stream.readable(false));
+                self.fair.wait(pin!(race(readable, timer))).await
+            };
+            match ready {
                 Either::First(ready) => return ready.map(|()| true),
                 Either::Second(()) => self.timer = None,
             }
@@ -468,7 +477,8 @@ impl<S: Service + 'static> Connection<S> {
                 _ => fd::send_vectored(stream, &[io::IoSlice::new(first), io::IoSlice::new(second)])?,
             };
             if sent == 0 {
-                self.writable().await?;
+                // Seldom, and large.
+                Box::pin(self.writable()).await?;
             }
             let of_first = sent.min(first.len());
             first = &first[of_first..];
@@ -483,7 +493,7 @@ impl<S: Service + 'static> Connection<S> {
     /// Waits until the peer takes more, which it must do within [`PROGRESS_TIMEOUT_MS`].
     async fn writable(&mut self) -> io::Result<()> {
         let stalled = self.http.turn.sleep(STALLED_MS);
-        if let Either::First(ready) = self.fair.wait(race(self.stream.writable(false), stalled)).await {
+        if let Either::First(ready) = self.fair.wait(pin!(race(self.stream.writable(false), stalled))).await {
             return ready;
         }
         self.at_work = None;
@@ -532,7 +542,7 @@ impl<S: Service + 'static> Connection<S> {
                 }
             }
         };
-        race(drain, deadline).await;
+        race(pin!(drain), deadline).await;
     }
 }
 

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::Duration;
 
 use monoio::net::{TcpListener, TcpStream};
@@ -62,7 +63,7 @@ pub async fn accept_loop<F: Future<Output = ()> + 'static>(
     let mut failing = false;
     let mut fair = Fair::after(8);
     loop {
-        match fair.wait(listener.accept()).await {
+        match fair.wait(pin!(listener.accept())).await {
             Ok((stream, peer)) => {
                 failing = false;
                 monoio::spawn(serve(stream, peer));

@@ -234,9 +234,10 @@ impl Hub {
             held = home.methods.holder(&method) == Some(by);
             home.methods.unregister(&method, by);
         }
-        if let (true, Some(cluster)) = (held, &self.cluster)
-            && let Some(ticket) = self.question(Question::Unregister { method: method.clone(), by }, 0)
-        {
+        if let (true, Some(cluster)) = (held, &self.cluster) {
+            let Some(ticket) = self.question(Question::Unregister { method: method.clone(), by }, 0) else {
+                return self.tell(by, "rpc-error", UNREGISTER_FAILED.to_string());
+            };
             return cluster.send(Command::Unregister { account, method, socket: by.socket, ticket });
         }
         self.tell(by, "rpc-unregistered", method_argument(&method));

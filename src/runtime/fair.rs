@@ -7,7 +7,7 @@
 //! ever done.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::Pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -36,10 +36,10 @@ impl Fair {
         Self { busy_since: None, in_a_row: 0, in_a_row_max: waits }
     }
 
-    /// Waits. If that was over at once, all others who have something to do may come first.
-    pub async fn wait<F: Future>(&mut self, wait: F) -> F::Output {
+    /// Waits. If that was over at once, all others who have something to do may come first. Takes what is pinned already:
+    /// a future that is handed over takes its room twice.
+    pub async fn wait<F: Future>(&mut self, mut wait: Pin<&mut F>) -> F::Output {
         let mut waited = false;
-        let mut wait = pin!(wait);
         let output = poll_fn(|cx| {
             let polled = wait.as_mut().poll(cx);
             waited |= polled.is_pending();
@@ -71,7 +71,7 @@ impl Fair {
             return behind_all_others().await;
         }
         // Nothing fires timers before every task of the core that goes on like this one sleeps as well.
-        monoio::time::sleep(SLEEP).await;
+        Box::pin(monoio::time::sleep(SLEEP)).await;
         self.waited();
     }
 }
@@ -95,6 +95,7 @@ mod tests {
     use std::cell::Cell;
     use std::io::Write;
     use std::os::unix::net::UnixStream;
+    use std::pin::pin;
     use std::rc::Rc;
 
     use super::*;
@@ -120,7 +121,7 @@ mod tests {
             if done.get() {
                 return true;
             }
-            fair.wait(stream.readable(false)).await.unwrap();
+            fair.wait(pin!(stream.readable(false))).await.unwrap();
         }
         false
     }
@@ -164,12 +165,12 @@ mod tests {
     fn a_real_wait_ends_the_count() {
         on_epoll(|| async {
             let mut fair = Fair::after(2);
-            fair.wait(std::future::ready(())).await;
+            fair.wait(pin!(std::future::ready(()))).await;
             assert!(fair.busy_since.is_none() && fair.in_a_row == 1);
-            fair.wait(std::future::ready(())).await;
-            fair.wait(std::future::ready(())).await;
+            fair.wait(pin!(std::future::ready(()))).await;
+            fair.wait(pin!(std::future::ready(()))).await;
             assert!(fair.busy_since.is_some() && fair.in_a_row == 1);
-            fair.wait(behind_all_others()).await;
+            fair.wait(pin!(behind_all_others())).await;
             assert!(fair.busy_since.is_none() && fair.in_a_row == 0);
         });
     }

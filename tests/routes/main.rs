@@ -36,6 +36,7 @@ macro_rules! cases {
 const CASES: &[Case] = cases![
     service::what_it_says_about_itself,
     service::unknown_routes_and_bad_paths,
+    service::how_much_strangers_may_send,
     service::preflights,
     service::bodies,
     service::who_calls,

@@ -60,7 +60,7 @@ impl Publish for Recorder {
 /// One core's API on a database.
 pub(crate) struct Server {
     pub ctx: Rc<Context>,
-    api: Rc<Api>,
+    pub(crate) api: Rc<Api>,
     events: Rc<Recorder>,
     /// Where requests come from; limits count per address.
     pub peer: Cell<IpAddr>,

@@ -2,9 +2,10 @@
 
 use std::rc::Rc;
 
+use happier_server::api::Admission;
 use serde_json::json;
 
-use crate::server::Server;
+use crate::server::{Server, parse};
 
 pub(crate) async fn what_it_says_about_itself(server: Rc<Server>) {
     let root = server.send(None, "GET", "/", None).await;
@@ -48,6 +49,22 @@ pub(crate) async fn unknown_routes_and_bad_paths(server: Rc<Server>) {
     assert_eq!((answer.status, answer.body), (400, expected));
     assert_eq!(answer.response.header("Access-Control-Allow-Origin"), None, "O-43");
     assert_eq!(answer.response.content_type, Some("application/json"));
+}
+
+pub(crate) async fn how_much_strangers_may_send(server: Rc<Server>) {
+    let admitted = |method: &str, target: &str, length: u64| {
+        let head = format!("{method} {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
+        match server.api.admit(&parse(head.as_bytes())) {
+            Admission::ReadBody { open_bytes_max, .. } => open_bytes_max,
+            Admission::Respond(_) => panic!("it is not read"),
+        }
+    };
+    const MIB: u64 = 1 << 20;
+    const WEBHOOK: &str = "/v1/connect/github/webhook";
+    assert_eq!(admitted("POST", "/v1/auth", 2 * MIB), MIB);
+    assert_eq!(admitted("POST", WEBHOOK, 2 * MIB), 25 * MIB);
+    assert_eq!(admitted("GET", WEBHOOK, 2 * MIB), MIB);
+    assert_eq!(admitted("POST", "/v1/%zz", 2 * MIB), MIB);
 }
 
 pub(crate) async fn preflights(server: Rc<Server>) {

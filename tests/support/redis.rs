@@ -17,7 +17,10 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const READY: &str = "Ready to accept connections";
 
 pub struct Redis {
@@ -58,14 +61,18 @@ impl Redis {
             .stderr(Stdio::null())
             .spawn()
             .expect("redis-server is needed: install the Debian package redis-server, or run scripts/prerequisites");
-        let mut log = BufReader::new(server.stdout.take().unwrap());
+        let log = BufReader::new(server.stdout.take().unwrap());
         self.server = Some(server);
-        let mut said = String::new();
-        while !said.contains(READY) {
-            assert!(log.read_line(&mut said).unwrap() > 0, "Redis ended; it said:\n{said}");
-        }
+        let (ready, readiness) = channel();
         // It goes on to talk, and nobody may make it wait.
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        std::thread::spawn(move || {
+            for line in log.lines().map_while(Result::ok) {
+                if line.contains(READY) {
+                    let _ = ready.send(());
+                }
+            }
+        });
+        readiness.recv_timeout(READY_TIMEOUT).expect("Redis gets ready");
     }
 
     /// Ends it at once; what was in it is lost.

@@ -85,12 +85,13 @@ impl Requests {
     /// A server has said that its socket will not acknowledge. `Some`: nobody else has it, the request is over.
     pub fn withdrew(&mut self, id: &RequestId, uid: &Uid) -> Option<Failure> {
         let request = self.open.get_mut(id.as_str())?;
-        request.silent.remove(uid);
-        let was_last = request.holders.remove(uid) && request.holders.is_empty();
-        if was_last {
+        // A server that has the socket may say so by this alone: what it counted may have been lost on the way.
+        let had_it = request.silent.remove(uid) | request.holders.remove(uid);
+        let is_over = had_it && request.holders.is_empty() && request.silent.is_empty();
+        if is_over {
             self.open.remove(id.as_str());
         }
-        was_last.then_some(Failure::Withdrawn)
+        is_over.then_some(Failure::Withdrawn)
     }
 
     /// A server has gone. Requests that it was to answer are over.
@@ -247,6 +248,15 @@ mod tests {
         requests.counted(&id, &uid(1), 1);
         assert_eq!(requests.withdrew(&id, &uid(1)), Some(Failure::Withdrawn));
         assert_eq!(requests.withdrew(&id, &uid(1)), None);
+    }
+
+    #[test]
+    fn a_holder_whose_count_was_lost_may_withdraw_all_the_same() {
+        let membership = with_members([1, 2]);
+        let (mut requests, id) = begun(&membership);
+        requests.counted(&id, &uid(2), 0);
+        assert_eq!(requests.withdrew(&id, &uid(1)), Some(Failure::Withdrawn));
+        assert!(requests.is_empty());
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub async fn settings(ctx: Rc<Context>, caller: AccountId, (): ()) -> Result<Res
         settings_version: i64,
     }
     let settings = accounts::settings(&ctx, &caller).await.map_err(Error::failure(FAILURE))?;
-    let settings = settings.ok_or_else(|| Error::refused(500, FAILURE))?;
+    let settings = settings.ok_or_else(|| Error::internal_as(FAILURE, "the account does not exist any more"))?;
     Ok(Response::ok(&Body { settings: settings.value, settings_version: settings.version }))
 }
 

@@ -57,7 +57,14 @@ pub struct Shown {
 /// Opens a link, which counts as a use and is logged.
 pub async fn open(ctx: &Context, visitor: Visitor) -> Result<Result<Shown, Refusal>, Error> {
     let now = now_ms();
-    let outcome = ctx.db.transaction(async move |tx| enter(tx, &visitor, now).await).await?;
+    // Whoever is turned away locks nothing.
+    let link = match look(ctx, &visitor, now).await? {
+        Ok(link) => link,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    // Not in the line of its owner, whom strangers must not hold up: visits of a link wait for each other alone.
+    let line = AccountId::from(format!("link:{}", link.id));
+    let outcome = ctx.transaction(&line, async move |tx| enter(tx, &visitor, now).await).await?;
     let (link, mut session) = match outcome {
         Ok(entered) => entered,
         Err(stopped) => return Ok(Err(stopped.into_refusal(ctx))),
@@ -153,14 +160,9 @@ const MESSAGES_MAX: i64 = 150;
 
 /// The newest messages behind a link, newest first. Reading them is no use and is not logged (O-41).
 pub async fn messages(ctx: &Context, visitor: Visitor) -> Result<Result<Vec<Message>, Refusal>, Error> {
-    let found = ctx.db.query_opt(&FIND, find_params(&visitor)).await?;
-    let link = match judge(found, &visitor, now_ms()) {
-        Judged::Open(link) => link,
-        Judged::Unavailable => return Ok(Err(Refusal::Unavailable)),
-        Judged::NeedsConsent(session) => {
-            let owner = ctx.db.query_opt(&OWNER, vec![session.as_str().into()]).await?;
-            return Ok(Err(Stopped::ConsentRequired(session, owner).into_refusal(ctx)));
-        }
+    let link = match look(ctx, &visitor, now_ms()).await? {
+        Ok(link) => link,
+        Err(refusal) => return Ok(Err(refusal)),
     };
     let rows = ctx.db.query(&MESSAGES, vec![link.session.as_str().into(), MESSAGES_MAX.into()]).await?;
     let message = |mut row: Row| Message {
@@ -172,6 +174,19 @@ pub async fn messages(ctx: &Context, visitor: Visitor) -> Result<Result<Vec<Mess
         updated_at: row.time(5),
     };
     Ok(Ok(rows.into_iter().map(message).collect()))
+}
+
+/// The link, if the visitor may use it now.
+async fn look(ctx: &Context, visitor: &Visitor, now: i64) -> Result<Result<Link, Refusal>, Error> {
+    let found = ctx.db.query_opt(&FIND, find_params(visitor)).await?;
+    Ok(match judge(found, visitor, now) {
+        Judged::Open(link) => Ok(link),
+        Judged::Unavailable => Err(Refusal::Unavailable),
+        Judged::NeedsConsent(session) => {
+            let owner = ctx.db.query_opt(&OWNER, vec![session.as_str().into()]).await?;
+            Err(Stopped::ConsentRequired(session, owner).into_refusal(ctx))
+        }
+    })
 }
 
 fn find_params(visitor: &Visitor) -> Vec<Value> {

@@ -154,6 +154,18 @@ fn post(framing: &str) -> Vec<u8> {
     format!("POST / HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n").into_bytes()
 }
 
+/// Whoever makes it larger pays for it with every connection, idle ones and polls that are held included.
+#[test]
+fn bytes_of_a_connection() {
+    on_each_driver(|core| async move {
+        let address = core.listener.local_addr().unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let connection = Rc::clone(&core.http).serve(stream, address, Vec::new());
+        let bytes = size_of_val(&connection);
+        assert!(bytes <= 1_700, "{bytes}");
+    });
+}
+
 #[test]
 fn a_body_that_stops_coming_is_given_up_and_nobody_waits_for_it() {
     on_each_driver(|core| async move {

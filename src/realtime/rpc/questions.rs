@@ -12,7 +12,7 @@ use crate::runtime::timer::Millis;
 /// Questions of one core.
 pub const QUESTIONS_MAX: usize = 65_536;
 
-/// Bytes of their methods, and of the parameters of calls that look for their target.
+/// Bytes of calls that look for their target. No registration is refused because of them: it may be what they wait for.
 pub const QUESTIONS_BYTES_MAX: usize = 32 << 20;
 
 /// Deadlines of questions that have been answered are kept until there are this many more of them than questions.
@@ -44,9 +44,8 @@ pub enum Question {
 impl Question {
     fn bytes(&self) -> usize {
         match self {
-            Self::Register { method, .. } | Self::Unregister { method, .. } => method.len(),
             Self::Find(call) => calls::bytes(call),
-            Self::Answer { .. } => 0,
+            Self::Register { .. } | Self::Unregister { .. } | Self::Answer { .. } => 0,
         }
     }
 }
@@ -64,7 +63,7 @@ impl Questions {
     /// Notes a question that may take `extra_ms` longer than others; gives its number. `Err`: there are too many.
     pub fn ask(&mut self, question: Question, now: Millis, extra_ms: Millis) -> Result<u64, Question> {
         let bytes = question.bytes();
-        if self.open.len() >= QUESTIONS_MAX || self.bytes + bytes > QUESTIONS_BYTES_MAX {
+        if self.open.len() >= QUESTIONS_MAX || (bytes > 0 && self.bytes + bytes > QUESTIONS_BYTES_MAX) {
             return Err(question);
         }
         self.bytes += bytes;
@@ -145,6 +144,8 @@ mod tests {
         let first = questions.ask(call(QUESTIONS_BYTES_MAX - 10), 0, 0).unwrap();
         questions.ask(call(10), 1, 0).unwrap();
         assert!(questions.ask(call(1), 1, 0).is_err());
+        let registration = questions.ask(question(), 1, 0).unwrap();
+        assert!(questions.take(registration).is_some(), "it is taken all the same");
         questions.take(first).unwrap();
         questions.ask(call(QUESTIONS_BYTES_MAX - 10), 1, 0).unwrap();
         assert_eq!(questions.expire(1 + PATIENCE_MS).len(), 2);

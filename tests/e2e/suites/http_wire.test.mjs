@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { Account } from '../lib/client.mjs';
-import { Http, connection } from '../lib/engineio.mjs';
+import { Http, Polling, connection } from '../lib/engineio.mjs';
 import { Server } from '../lib/server.mjs';
 import { PATIENCE_MS, until } from '../lib/wait.mjs';
 
@@ -135,6 +135,35 @@ describe('bodies of those who have no token', () => {
     const headers = { 'Content-Type': 'application/json', Authorization: `Bearer ${token}` };
     assert.match((await http.request('POST', '/v1/auth', `${body} `, headers)).text, /challenge Required/);
   });
+});
+
+test('more bodies than there is memory for: 503, until there is room again', async () => {
+  const small = await Server.start({ settings: { HAPPIER_BODY_BYTES_MAX: '1000000', HAPPIER_BODIES_BYTES_MAX: '1000000' } });
+  const client = new Http(small);
+  try {
+    const { token } = await Account.login(small);
+    const body = JSON.stringify({ publicKey: 'x'.repeat(700_000) });
+    const headers = { 'Content-Type': 'application/json', Authorization: `Bearer ${token}` };
+    const fields = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`).join('');
+    const first = connection(small, `POST /v1/auth HTTP/1.1\r\n${HOST}${fields}Content-Length: ${body.length}\r\n\r\n${body.slice(0, -1)}`);
+    const other = JSON.stringify({ publicKey: 'x'.repeat(400_000) });
+    const refused = await until(async () => {
+      const answer = await client.request('POST', '/v1/auth', other, headers);
+      return answer.status === 503 && answer;
+    }, 'refused');
+    assert.deepEqual(JSON.parse(refused.text), { error: 'Service Unavailable', message: 'Service Unavailable', statusCode: 503 });
+    assert.match(refused.headers.connection, /close/i);
+    assert.equal((await client.request('POST', '/v1/auth', '{}', headers)).status, 400, 'ordinary requests are served');
+    const polling = await Polling.open(client);
+    assert.equal((await polling.post(`4${'x'.repeat(400_000)}`)).status, 503);
+    assert.equal((await polling.poll()).status, 400, 'what it had to say is lost, and so is the session');
+    first.write(body.slice(-1));
+    await until(() => /^HTTP\/1\.1 400 /.test(first.received), 'answered');
+    assert.match((await client.request('POST', '/v1/auth', other, headers)).text, /challenge Required/);
+  } finally {
+    client.close();
+    await small.kill();
+  }
 });
 
 describe('framing and persistence', () => {
