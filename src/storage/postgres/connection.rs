@@ -318,7 +318,10 @@ fn untyped(params: &[Value]) -> Vec<(&(dyn ToSql + Sync), Type)> {
 pub(super) fn spawn_connect(connector: Rc<Connector>) -> futures_channel::oneshot::Receiver<Result<Connection, Error>> {
     let (mut sender, receiver) = futures_channel::oneshot::channel();
     monoio::spawn(async move {
-        let deadline = std::time::Instant::now() + connector.settings.pool_timeout;
+        // The last attempt begins while there is time left for it: whoever waits should hear why it failed, and not only that
+        // the time is over.
+        let patience = connector.settings.pool_timeout;
+        let deadline = std::time::Instant::now() + (patience - patience / 8);
         for pause_ms in [20, 50, 100, 200].into_iter().chain(std::iter::repeat(500)) {
             let made = connector.connect().await;
             let pause = Duration::from_millis(pause_ms);
