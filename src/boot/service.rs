@@ -7,10 +7,11 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use protocol::http::head::RequestHead;
 
-use crate::api::request_log::Pending;
+use crate::api::request_log::{self, Pending};
 use crate::api::{self, Api};
 use crate::cluster::Cluster;
 use crate::net::service::{Admission, Answer, BodyRefusal, Incoming, Liveness, Outcome, Response, Service};
@@ -31,8 +32,8 @@ impl Service for Public {
     fn admit(&self, head: &RequestHead) -> Admission {
         if head.target().starts_with(PREFIX) {
             let admission = self.hub.admit_request(head);
-            if let (Admission::Respond(response), Some(pending)) = (&admission, Pending::begin(head)) {
-                pending.answered(response.status);
+            if let Admission::Respond(response) = &admission {
+                request_log::answered(head, response.status, Duration::ZERO, None);
             }
             return admission;
         }
@@ -51,7 +52,7 @@ impl Service for Public {
     fn refuse_body(&self, head: &RequestHead, ticket: Option<Box<dyn Any>>, why: BodyRefusal) -> Response {
         if head.target().starts_with(PREFIX) {
             let response = self.hub.refuse_body(ticket, why);
-            Pending::begin(head).inspect(|pending| pending.answered(response.status));
+            request_log::answered(head, response.status, Duration::ZERO, None);
             return response;
         }
         outgoing(self.api.refuse_body(head, why))
